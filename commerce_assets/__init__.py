@@ -1,0 +1,1 @@
+"""commerce_assets: a Dagster asset-based data platform for online retailers."""

@@ -1,0 +1,1 @@
+"""Webhooks in: receiver, inbox, worker, dead letters, replay, trace. Filled by the events issue."""

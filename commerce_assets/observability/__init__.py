@@ -1,0 +1,1 @@
+"""KPIs, reconciliation, incidents, alerts: what measures every hop."""
