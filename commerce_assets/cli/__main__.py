@@ -1,0 +1,5 @@
+"""`python -m commerce_assets.cli` is `commerce`."""
+
+from commerce_assets.cli.app import main
+
+main()

@@ -1,0 +1,182 @@
+"""The commands: each parses, calls a room, prints. Imports are late so that each command starts fast."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commerce_assets.config import SANDBOX_TOKEN, Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="commerce_assets: a retailer's data platform on Dagster, dbt and DuckDB."
+)
+sandbox_app = typer.Typer(no_args_is_help=True, help="The Shopify-compatible store on loopback.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that broke a contract: list, show, replay.")
+app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(quarantine_app, name="quarantine")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StoreDirectory = Annotated[Path | None, typer.Option("--store", help="Folder of the store's state; default <data root>/sandbox.")]
+
+
+def main() -> None:
+    """Entry point: known errors are one line on stderr and exit code 1, never a traceback."""
+    from commerce_assets.cli.demo import DemoError
+
+    try:
+        app()
+    except (SettingsError, DemoError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    print(f"commerce: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _store_directory(settings: Settings, store: Path | None) -> Path:
+    return store or settings.data_root / "sandbox"
+
+
+@contextmanager
+def _one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn the named errors of a room into one line and exit code 1."""
+    try:
+        yield
+    except kinds as error:
+        _fail(str(error))
+
+
+def _print(value: Any, as_json: bool, human: Callable[[Any], str]) -> None:
+    print(json.dumps(value, indent=2, default=str) if as_json else human(value))
+
+
+def _table(summary: dict[str, Any]) -> str:
+    width = max((len(str(key)) for key in summary), default=0)
+    return "\n".join(f"  {key!s:<{width}}  {value}" for key, value in summary.items())
+
+
+@app.command()
+def run(
+    full: Annotated[bool, typer.Option(help="Pull every order day again.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the Dagster UI; default COMMERCE_PORT or 3000.")] = None,
+) -> None:
+    """Run the main job on the configured shop or the embedded sandbox store, then serve the Dagster UI."""
+    from commerce_assets.cli import demo as demo_runner
+
+    settings = load_settings()
+    raise SystemExit(demo_runner.run_and_serve(settings, full=full, port=port or settings.port))
+
+
+@app.command()
+def demo(
+    scale: Annotated[float, typer.Option(help="Size of the sandbox store when it is filled for the first time.")] = 1.0,
+    full: Annotated[bool, typer.Option(help="Pull every order day again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the main job once, print the summary; exit code 1 when anything failed."""
+    from commerce_assets.cli import demo as demo_runner
+
+    raise SystemExit(demo_runner.run_demo(load_settings(), scale=scale, full=full, as_json=as_json))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is configured, reachable and permitted, and what to do about what is not."""
+    from commerce_assets.cli.doctor import examine, render
+
+    findings = examine(load_settings())
+    print(json.dumps([finding.as_dict() for finding in findings], indent=2) if as_json else render(findings))
+    raise SystemExit(0 if all(finding.is_ok for finding in findings) else 1)
+
+
+@app.command()
+def publish(
+    rollback: Annotated[bool, typer.Option("--rollback", help="Put the version before the current one back in place.")] = False,
+    to: Annotated[str | None, typer.Option(help="With --rollback: the version to put back.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish the built warehouse for BI tools, or roll back to an older version."""
+    from commerce_assets.warehouse import PublishError, publish_warehouse, rollback_warehouse
+
+    settings = load_settings()
+    with _one_line_errors(PublishError):
+        published = rollback_warehouse(settings, to) if rollback else publish_warehouse(settings)
+        _print(published.as_dict(), as_json, _table)
+
+
+@app.command()
+def sync(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Push customer scores to the storefront; with --dry-run only show what would change."""
+    from commerce_assets.cli import demo as demo_runner
+
+    raise SystemExit(demo_runner.run_push(load_settings(), dry_run=dry_run, as_json=as_json))
+
+
+@sandbox_app.command("serve")
+def sandbox_serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you know why.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8810,
+    store: StoreDirectory = None,
+    access_token: Annotated[str, typer.Option(help="Static access token that the store accepts.")] = SANDBOX_TOKEN,
+    client_id: Annotated[str, typer.Option(help="Client id of the client-credentials grant.")] = "sandbox-client",
+    client_secret: Annotated[str, typer.Option(help="Client secret of the client-credentials grant.")] = "sandbox-secret",
+    plan: Annotated[str, typer.Option(help="standard or plus: the rate limit.")] = "standard",
+    faults: Annotated[Path | None, typer.Option(help="JSON file of faults to inject.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate: serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+) -> None:
+    """Serve the sandbox store."""
+    from commerce_assets.sandbox.server import serve
+
+    serve(
+        _store_directory(load_settings(), store),
+        host=host,
+        port=port,
+        access_token=access_token,
+        client_id=client_id,
+        client_secret=client_secret,
+        plan=plan,
+        faults=faults,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
+
+
+@sandbox_app.command("fill")
+def sandbox_fill(
+    scale: Annotated[float, typer.Option(help="1 is about 2,000 customers and 12,000 orders.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same store.")] = 1,
+    dirt: Annotated[float, typer.Option(help="Share of records that break a contract; the list is kept in the store.")] = 0.0,
+    as_of: Annotated[datetime | None, typer.Option(help="The store's 'now'; default now.")] = None,
+    store: StoreDirectory = None,
+    as_json: Json = False,
+) -> None:
+    """Fill the sandbox store with a believable retailer."""
+    from commerce_assets.sandbox.fill import fill
+
+    summary = fill(_store_directory(load_settings(), store), scale=scale, seed=seed, dirt=dirt, as_of=as_of)
+    _print(summary, as_json, _table)
+
+
+@sandbox_app.command("load")
+def sandbox_load(
+    transactions: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Parquet or CSV of transaction lines.")],
+    columns: Annotated[str | None, typer.Option(help='JSON: our name -> column in the file, e.g. {"invoice": "InvoiceNo"}.')] = None,
+    store: StoreDirectory = None,
+    as_json: Json = False,
+) -> None:
+    """Fill the sandbox store from a real transaction file; every line is accounted for by class."""
+    from commerce_assets.sandbox.load import load
+
+    mapping = json.loads(columns) if columns else None
+    summary = load(_store_directory(load_settings(), store), transactions, mapping)
+    _print(summary, as_json, _table)

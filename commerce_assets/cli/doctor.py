@@ -1,0 +1,138 @@
+"""`commerce doctor`: what is configured, reachable and permitted, and what to do about what is not. Writes nothing."""
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import httpx
+
+from commerce_assets.config import SANDBOX_TOKEN, Settings
+
+REQUIRED_SCOPES = ("read_orders", "read_products", "read_inventory", "read_locations", "read_customers", "write_customers")
+"""What the main job needs. `read_all_orders` adds orders older than 60 days (approved by Shopify); reported, not required."""
+MINIMUM_FREE_BYTES = 2 * 1024**3
+PINS = {"duckdb": "1.5.5"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: its name, whether it is well, what was seen, and what to do when it is not."""
+
+    name: str
+    is_ok: bool
+    seen: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; each look is independent, none raises."""
+    findings = [_python(), *_packages(), _disk(settings), _port(settings)]
+    findings.extend(_shop(settings))
+    return findings
+
+
+def render(findings: list[Finding]) -> str:
+    """Findings as lines for a person."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.name:<{width}}  {finding.seen}")
+        if finding.advice:
+            lines.append(f"      {'':<{width}}  -> {finding.advice}")
+    return "\n".join(lines)
+
+
+def _python() -> Finding:
+    seen = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("python", sys.version_info >= (3, 11), seen, "" if sys.version_info >= (3, 11) else "install Python 3.11 or newer")
+
+
+def _packages() -> Iterator[Finding]:
+    for package, pinned in PINS.items():
+        try:
+            seen = version(package)
+        except PackageNotFoundError:
+            seen = "not installed"
+        is_ok = seen == pinned
+        yield Finding(package, is_ok, seen, "" if is_ok else f"`make setup` installs {package} {pinned}")
+
+
+def _disk(settings: Settings) -> Finding:
+    root = settings.data_root
+    while not root.exists():
+        root = root.parent
+    free = shutil.disk_usage(root).free
+    is_ok = free >= MINIMUM_FREE_BYTES
+    advice = "" if is_ok else "free some space or set COMMERCE_DATA_ROOT to a larger disk"
+    return Finding("free disk", is_ok, f"{free / 1024**3:.1f} GiB at the data root", advice)
+
+
+def _port(settings: Settings) -> Finding:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        is_taken = probe.connect_ex(("127.0.0.1", settings.port)) == 0
+    seen = f"{settings.port} is {'taken' if is_taken else 'free'}"
+    return Finding(
+        "UI port", not is_taken, seen, "stop what listens there (perhaps the UI runs already) or set COMMERCE_PORT" if is_taken else ""
+    )
+
+
+def _shop(settings: Settings) -> Iterator[Finding]:
+    where = f"sandbox at {settings.storefront_url}" if settings.is_sandbox else settings.storefront_url
+    has_credentials = settings.is_sandbox or bool(
+        settings.shopify_access_token or settings.shopify_refresh_token or (settings.shopify_client_id and settings.shopify_client_secret)
+    )
+    advice = "" if has_credentials else "set SHOPIFY_ACCESS_TOKEN, or SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET"
+    yield Finding("shop", has_credentials, where, advice)
+    if not has_credentials:
+        return
+    yield from _reach(settings)
+
+
+def _reach(settings: Settings) -> Iterator[Finding]:
+    """Ask the shop who it is, which version answers and what we may do."""
+    try:
+        state = _state_of_shop(settings)
+    except httpx.HTTPError as error:
+        advice = (
+            "`commerce sandbox serve` starts it (`make run` does so itself)"
+            if settings.is_sandbox
+            else "check SHOPIFY_SHOP and the network"
+        )
+        yield Finding("reachable", False, type(error).__name__, advice)
+        return
+    except Exception as error:  # noqa: BLE001 - doctor reports whatever is wrong with the shop as a finding
+        yield Finding(
+            "reachable", False, str(error).splitlines()[0], "see the message; credentials and API version are in the environment or .env"
+        )
+        return
+    yield Finding("reachable", True, f"{state['name']} ({state['domain']}, {state['currency_code']}, {state['timezone']})")
+    answered = state["api_version"]
+    is_same = answered == settings.shopify_api_version
+    advice = (
+        "" if is_same else f"{settings.shopify_api_version} is not supported by the shop: set SHOPIFY_API_VERSION to a supported version"
+    )
+    yield Finding("API version", is_same, f"asked {settings.shopify_api_version}, answered {answered}", advice)
+    missing = [
+        scope for scope in REQUIRED_SCOPES if scope not in state["scopes"] and scope.replace("read_", "write_", 1) not in state["scopes"]
+    ]
+    yield Finding("scopes", not missing, ", ".join(sorted(state["scopes"])), f"grant the app: {', '.join(missing)}" if missing else "")
+    if "read_all_orders" not in state["scopes"]:
+        yield Finding("order history", True, "last 60 days only", "request read_all_orders from Shopify for older orders")
+
+
+_state_of_shop: Callable[[Settings], dict[str, Any]]
+
+
+def _default_state_of_shop(settings: Settings) -> dict[str, Any]:
+    raise RuntimeError(f"no client for {settings.storefront_url} (token length {len(SANDBOX_TOKEN)})")
+
+
+_state_of_shop = _default_state_of_shop
