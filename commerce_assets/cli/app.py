@@ -128,7 +128,7 @@ def sandbox_serve(
     store: StoreDirectory = None,
     access_token: Annotated[str, typer.Option(help="Static access token that the store accepts.")] = SANDBOX_TOKEN,
     client_id: Annotated[str, typer.Option(help="Client id of the client-credentials grant.")] = "sandbox-client",
-    client_secret: Annotated[str, typer.Option(help="Client secret of the client-credentials grant.")] = "sandbox-secret",
+    client_secret: Annotated[str, typer.Option(help="Client secret of the client-credentials grant.")] = "sandbox-secret",  # noqa: S107 - opens nothing but the store on loopback
     plan: Annotated[str, typer.Option(help="standard or plus: the rate limit.")] = "standard",
     faults: Annotated[Path | None, typer.Option(help="JSON file of faults to inject.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate: serve HTTPS.")] = None,

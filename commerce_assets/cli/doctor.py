@@ -108,7 +108,7 @@ def _reach(settings: Settings) -> Iterator[Finding]:
         )
         yield Finding("reachable", False, type(error).__name__, advice)
         return
-    except Exception as error:  # noqa: BLE001 - doctor reports whatever is wrong with the shop as a finding
+    except Exception as error:  # doctor reports whatever is wrong with the shop as a finding
         yield Finding(
             "reachable", False, str(error).splitlines()[0], "see the message; credentials and API version are in the environment or .env"
         )
