@@ -1,0 +1,326 @@
+"""RFM segments, lifecycle and the flags that follow from them: one row a customer with at least one sale.
+
+**Scores.** Recency (days since the last sale), frequency (sales) and monetary (net value) are scored 1 to 5, five the
+best, by quintile of the customers scored. Equal values always get equal scores: recency and monetary by the middle rank of
+the tie, frequency by its lowest rank, because "one order" is the largest tie of every shop and has to mean 1. Monetary is
+ranked within each currency.
+
+**Segments.** The named grid of eleven segments in common use (Putler's RFM guide and the 5 x 5 map of most tutorials after
+it), over recency and FM, the mean of the frequency and monetary scores rounded half up. Putler's ranges overlap; this is
+the map without overlaps:
+
+    recency | FM 1           FM 2                FM 3                FM 4       FM 5
+    5       | new            potential_loyalist  potential_loyalist  champions  champions
+    4       | promising      potential_loyalist  potential_loyalist  loyal      loyal
+    3       | about_to_sleep about_to_sleep      needs_attention     loyal      loyal
+    2       | hibernating    hibernating         at_risk             at_risk    cant_lose
+    1       | lost           hibernating         at_risk             at_risk    cant_lose
+
+**Lifecycle**, the first rule that fits:
+
+    lapsed   no sale for `lapsed_after_days` or more
+    new      first sale at most `new_within_days` ago
+    at_risk  quiet for longer than usual: the customer's own average gap between sale days times `at_risk_gap_factor`
+             (at least `at_risk_min_days`) where there are `personal_gap_min_days_bought` sale days or more to tell it from,
+             otherwise `at_risk_share` of `lapsed_after_days`
+    active   everyone else
+
+**Flags.** `is_vip`: the fewest most valuable customers who together bring the first `vip_value_share` of the value in their
+currency (ties together), and more than the median customer. `is_high_value_lapsed`: lapsed, and a VIP or of monetary score
+`high_value_min_score` or more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+VERSION = "rfm-1"
+MONEY = pl.Decimal(18, 4)
+
+SEGMENT_GRID: dict[int, tuple[str, str, str, str, str]] = {
+    5: ("new", "potential_loyalist", "potential_loyalist", "champions", "champions"),
+    4: ("promising", "potential_loyalist", "potential_loyalist", "loyal", "loyal"),
+    3: ("about_to_sleep", "about_to_sleep", "needs_attention", "loyal", "loyal"),
+    2: ("hibernating", "hibernating", "at_risk", "at_risk", "cant_lose"),
+    1: ("lost", "hibernating", "at_risk", "at_risk", "cant_lose"),
+}
+"""Recency score -> segment by FM score 1 to 5."""
+SEGMENTS: tuple[str, ...] = tuple(dict.fromkeys(name for row in SEGMENT_GRID.values() for name in row))
+LIFECYCLES: tuple[str, ...] = ("new", "active", "at_risk", "lapsed")
+
+ORDER_COLUMNS: dict[str, str] = {
+    "order_id": "Order id.",
+    "customer_id": "Customer id; null for a guest.",
+    "ordered_on": "UTC day of the order (or `ordered_at`, a UTC moment).",
+    "net_amount": "Value after discounts, refunds and tax, DECIMAL.",
+    "currency_code": "Currency of the value (ISO 4217).",
+    "is_cancelled": "Optional: the order was cancelled.",
+    "is_test": "Optional: the order was placed in test mode.",
+    "loaded_at": "Optional: when the row was landed, for the receipt.",
+}
+"""What `score_customers` reads."""
+
+_COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
+    ("customer_id", pl.Int64(), "Customer id (numeric part of the gid)."),
+    ("as_of_on", pl.Date(), "Day the score describes; later orders are not in it."),
+    ("recency_days", pl.Int64(), "Days from the last sale to the as-of day."),
+    ("order_count", pl.Int64(), "Sales: orders neither cancelled nor test, with positive net value."),
+    ("monetary_amount", MONEY, "Net value of those sales in `currency_code`."),
+    ("currency_code", pl.String(), "Currency of the value: that of the customer's last sale (ISO 4217)."),
+    ("recency_score", pl.Int8(), "Quintile of recency, 5 the most recent."),
+    ("frequency_score", pl.Int8(), "Quintile of the number of sales, 5 the most."),
+    ("monetary_score", pl.Int8(), "Quintile of value in its currency, 5 the most."),
+    ("rfm_segment", pl.String(), "Named segment by recency and the mean of frequency and monetary."),
+    ("lifecycle", pl.String(), "new, active, at_risk or lapsed."),
+    ("is_vip", pl.Boolean(), "Among the customers who bring the first share of the value."),
+    ("is_high_value_lapsed", pl.Boolean(), "Lapsed, and of high value."),
+    ("scored_at", pl.Datetime("us", "UTC"), "When the score was computed."),
+)
+RFM_COLUMNS: dict[str, str] = {name: description for name, _, description in _COLUMNS}
+RFM_SCHEMA: dict[str, pl.DataType] = {name: dtype for name, dtype, _ in _COLUMNS}
+
+
+class ScoringError(Exception):
+    """The input of a score is not what it has to be; the message says which column and what to do."""
+
+
+@dataclass(frozen=True)
+class RfmSettings:
+    """Where the lines are drawn. The defaults suit a shop whose customers buy a few times a year."""
+
+    lapsed_after_days: int = 90
+    new_within_days: int = 30
+    at_risk_share: float = 2 / 3
+    at_risk_gap_factor: float = 2.0
+    at_risk_min_days: int = 14
+    personal_gap_min_days_bought: int = 3
+    vip_value_share: float = 0.3
+    high_value_min_score: int = 4
+
+    def __post_init__(self) -> None:
+        if self.lapsed_after_days < 1 or not 0 < self.vip_value_share <= 1 or not 0 < self.at_risk_share <= 1:
+            raise ScoringError(f"RFM settings out of range: {self}")
+
+
+@dataclass(frozen=True)
+class RfmReceipt:
+    """What a run of the score was computed from, and what came out."""
+
+    version: str
+    as_of_on: date
+    scored_at: datetime
+    input_rows: int
+    used_orders: int
+    scored_customers: int
+    excluded: Mapping[str, int]
+    """Order rows left out, by reason."""
+    orders_in_other_currency: int
+    """Sales counted in recency and frequency whose value is in another currency than the customer's last sale."""
+    input_first_on: date | None
+    input_last_on: date | None
+    input_max_loaded_at: datetime | None
+    segments: Mapping[str, int] = field(default_factory=dict)
+    lifecycles: Mapping[str, int] = field(default_factory=dict)
+    vip_customers: int = 0
+    high_value_lapsed_customers: int = 0
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """JSON-able, times as ISO-8601 text."""
+        return {name: value.isoformat() if isinstance(value, date) else value for name, value in asdict(self).items()}
+
+
+def score_customers(
+    orders: pl.DataFrame, as_of: date, *, scored_at: datetime, settings: RfmSettings | None = None
+) -> tuple[pl.DataFrame, RfmReceipt]:
+    """Score every customer with a sale up to and including `as_of`; a row's columns are `RFM_SCHEMA`, sorted by customer.
+
+    The same orders in any order give the same frame.
+    """
+    settings = settings or RfmSettings()
+    if scored_at.tzinfo is None:
+        raise ScoringError("scored_at has no time zone: pass a UTC moment")
+    labelled = _with_exclusions(_checked(orders), as_of)
+    excluded = dict(labelled.filter(pl.col("excluded").is_not_null()).group_by("excluded").len().sort("excluded").iter_rows())
+    sales = labelled.filter(pl.col("excluded").is_null())
+    customers = _customers(sales, as_of)
+    other_currency = sales.height - int(customers["_orders_in_currency"].sum())
+    scores = _flagged(_scored(customers), settings).with_columns(
+        as_of_on=pl.lit(as_of, pl.Date), scored_at=pl.lit(scored_at).cast(pl.Datetime("us", "UTC"))
+    )
+    scores = scores.select(pl.col(name).cast(dtype) for name, dtype in RFM_SCHEMA.items()).sort("customer_id")
+    loaded = orders["loaded_at"].max() if "loaded_at" in orders.columns else None
+    first_on, last_on = sales["ordered_on"].min(), sales["ordered_on"].max()
+    receipt = RfmReceipt(
+        version=VERSION,
+        as_of_on=as_of,
+        scored_at=scored_at,
+        input_rows=orders.height,
+        used_orders=sales.height,
+        scored_customers=scores.height,
+        excluded=excluded,
+        orders_in_other_currency=other_currency,
+        input_first_on=first_on if isinstance(first_on, date) else None,
+        input_last_on=last_on if isinstance(last_on, date) else None,
+        input_max_loaded_at=loaded if isinstance(loaded, datetime) else None,
+        segments=_counts(scores, "rfm_segment"),
+        lifecycles=_counts(scores, "lifecycle"),
+        vip_customers=int(scores["is_vip"].sum()),
+        high_value_lapsed_customers=int(scores["is_high_value_lapsed"].sum()),
+        parameters=asdict(settings),
+    )
+    return scores, receipt
+
+
+def rfm_segment(recency_score: int, frequency_score: int, monetary_score: int) -> str:
+    """The segment of one customer, for people and tests."""
+    return SEGMENT_GRID[recency_score][(frequency_score + monetary_score + 1) // 2 - 1]
+
+
+def _checked(orders: pl.DataFrame) -> pl.DataFrame:
+    """The columns the score reads, typed, or an error that names what is missing."""
+    if "ordered_on" not in orders.columns and "ordered_at" in orders.columns:
+        orders = orders.with_columns(ordered_on=pl.col("ordered_at").dt.date())
+    missing = [name for name in ("order_id", "customer_id", "ordered_on", "net_amount", "currency_code") if name not in orders.columns]
+    if missing:
+        raise ScoringError(f"orders lack {', '.join(missing)}: select them from the mart under these names")
+    if not orders.schema["net_amount"].is_decimal():
+        raise ScoringError(f"net_amount is {orders.schema['net_amount']}, not DECIMAL: money is never scored as a float")
+    return orders.select(
+        "order_id",
+        pl.col("customer_id").cast(pl.Int64),
+        pl.col("ordered_on").cast(pl.Date),
+        pl.col("net_amount").cast(MONEY),
+        pl.col("currency_code").cast(pl.String),
+        *(pl.col(n) if n in orders.columns else pl.lit(False).alias(n) for n in ("is_cancelled", "is_test")),
+    )
+
+
+def _with_exclusions(orders: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """`excluded`: why an order is not a sale of a known customer, the first reason that fits; null where it is one."""
+    order_versions = ["order_id", "ordered_on", "net_amount", "customer_id", "currency_code", "is_cancelled", "is_test"]
+    ordered = orders.sort(order_versions, descending=[False, True, True, False, False, False, False], nulls_last=True)
+    reason = (
+        pl.when(pl.col("order_id").is_null())
+        .then(pl.lit("no_order_id"))
+        .when(~pl.col("order_id").is_first_distinct())
+        .then(pl.lit("duplicate_order"))
+        .when(pl.col("is_test").fill_null(False))
+        .then(pl.lit("test"))
+        .when(pl.col("is_cancelled").fill_null(False))
+        .then(pl.lit("cancelled"))
+        .when(pl.col("customer_id").is_null())
+        .then(pl.lit("guest"))
+        .when(pl.col("ordered_on").is_null())
+        .then(pl.lit("no_date"))
+        .when(pl.col("ordered_on") > as_of)
+        .then(pl.lit("after_as_of"))
+        .when(pl.col("currency_code").is_null())
+        .then(pl.lit("no_currency"))
+        .when(pl.col("net_amount").is_null() | (pl.col("net_amount") <= 0))
+        .then(pl.lit("not_positive"))
+        .otherwise(None)
+    )
+    return ordered.with_columns(excluded=reason)
+
+
+def _customers(sales: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """One row a customer: days, counts and value in the currency of the last sale."""
+    in_order = sales.sort("customer_id", "ordered_on", "order_id")
+    currencies = in_order.group_by("customer_id", maintain_order=True).agg(pl.col("currency_code").last().alias("_currency"))
+    in_currency = pl.col("currency_code") == pl.col("_currency")
+    return (
+        in_order.join(currencies, on="customer_id", how="left")
+        .group_by("customer_id", maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("order_count"),
+            pl.col("ordered_on").min().alias("_first_on"),
+            pl.col("ordered_on").max().alias("_last_on"),
+            pl.col("ordered_on").n_unique().cast(pl.Int64).alias("_days_bought"),
+            pl.col("net_amount").filter(in_currency).sum().cast(MONEY).alias("monetary_amount"),
+            in_currency.sum().alias("_orders_in_currency"),
+            pl.col("_currency").first().alias("currency_code"),
+        )
+        .with_columns(
+            recency_days=(pl.lit(as_of) - pl.col("_last_on")).dt.total_days(),
+            _days_since_first=(pl.lit(as_of) - pl.col("_first_on")).dt.total_days(),
+            _span_days=(pl.col("_last_on") - pl.col("_first_on")).dt.total_days(),
+        )
+    )
+
+
+def _scored(customers: pl.DataFrame) -> pl.DataFrame:
+    """Quintiles. Integer arithmetic throughout, so that no rounding can part a tie."""
+    everyone, in_currency = pl.len(), pl.len().over("currency_code")
+    monetary = pl.col("monetary_amount")
+    # Rank r of n, from 0: the score is 1 + floor(5 r / n). Twice the middle of a tie is its lowest plus its highest rank.
+    recency_twice = pl.col("recency_days").rank("min", descending=True) + pl.col("recency_days").rank("max", descending=True) - 2
+    monetary_twice = monetary.rank("min").over("currency_code") + monetary.rank("max").over("currency_code") - 2
+    return customers.with_columns(
+        recency_score=1 + 5 * recency_twice.cast(pl.Int64) // (2 * everyone),
+        frequency_score=1 + 5 * (pl.col("order_count").rank("min").cast(pl.Int64) - 1) // everyone,
+        monetary_score=1 + 5 * monetary_twice.cast(pl.Int64) // (2 * in_currency),
+    )
+
+
+def _flagged(customers: pl.DataFrame, settings: RfmSettings) -> pl.DataFrame:
+    """Segment, lifecycle and flags from scores, days and value."""
+    grid = pl.DataFrame(
+        [(recency, fm, name) for recency, row in SEGMENT_GRID.items() for fm, name in enumerate(row, start=1)],
+        schema={"recency_score": pl.Int64, "_fm": pl.Int64, "rfm_segment": pl.String},
+        orient="row",
+    )
+    usual_gap_days = pl.col("_span_days") / (pl.col("_days_bought") - 1)
+    quiet_after_days = (
+        pl.when(pl.col("_days_bought") >= settings.personal_gap_min_days_bought)
+        .then(pl.max_horizontal(usual_gap_days * settings.at_risk_gap_factor, pl.lit(float(settings.at_risk_min_days))))
+        .otherwise(pl.lit(settings.at_risk_share * settings.lapsed_after_days))
+    )
+    lifecycle = (
+        pl.when(pl.col("recency_days") >= settings.lapsed_after_days)
+        .then(pl.lit("lapsed"))
+        .when(pl.col("_days_since_first") <= settings.new_within_days)
+        .then(pl.lit("new"))
+        .when(pl.col("recency_days") > quiet_after_days)
+        .then(pl.lit("at_risk"))
+        .otherwise(pl.lit("active"))
+    )
+    return (
+        customers.with_columns(
+            pl.col("recency_score", "frequency_score", "monetary_score").cast(pl.Int64),
+            _fm=((pl.col("frequency_score") + pl.col("monetary_score") + 1) // 2).cast(pl.Int64),
+            lifecycle=lifecycle,
+        )
+        .join(grid, on=["recency_score", "_fm"], how="left")
+        .join(_vip_thresholds(customers, settings.vip_value_share), on="currency_code", how="left")
+        .with_columns(is_vip=pl.col("monetary_amount") >= pl.col("_vip_from"))
+        .with_columns(is_vip=pl.col("is_vip") & (pl.col("monetary_amount") > pl.col("_median")))
+        .with_columns(
+            is_high_value_lapsed=(pl.col("lifecycle") == "lapsed")
+            & (pl.col("is_vip") | (pl.col("monetary_score") >= settings.high_value_min_score))
+        )
+    )
+
+
+def _vip_thresholds(customers: pl.DataFrame, vip_value_share: float) -> pl.DataFrame:
+    """A currency's smallest value that is still a VIP's, and its lower median."""
+    values = customers.select("currency_code", "monetary_amount").sort("currency_code", "monetary_amount", descending=[False, True])
+    # Whole units of the fourth decimal: sums of integers do not depend on the order of the rows.
+    units = (pl.col("monetary_amount") * 10_000).cast(pl.Int64)
+    before = (units.cum_sum() - units).over("currency_code")
+    total = units.sum().over("currency_code")
+    return (
+        values.with_columns(_is_in=before < total * vip_value_share)
+        .group_by("currency_code", maintain_order=True)
+        .agg(
+            pl.col("monetary_amount").filter("_is_in").min().alias("_vip_from"),
+            pl.col("monetary_amount").sort().get((pl.len() - 1) // 2).alias("_median"),
+        )
+    )
+
+
+def _counts(scores: pl.DataFrame, column: str) -> dict[str, int]:
+    return dict(scores.group_by(column).len().sort(column).iter_rows())
