@@ -1,0 +1,31 @@
+with
+    source as ({{ latest_rows("customer_addresses") }}),
+
+    renamed as (
+        select
+            -- ids
+            address_id,
+            customer_id,
+            -- strings
+            first_name,
+            last_name,
+            company,
+            address1,
+            address2,
+            city,
+            province_code,
+            postal_code,
+            country_code,
+            phone,
+            -- booleans
+            is_default,
+            -- where it came from
+            _source_file,
+            _line,
+            _loaded_at at time zone 'UTC' as _loaded_at,
+            _version_at at time zone 'UTC' as _version_at,
+        from source
+    )
+
+select *
+from renamed
