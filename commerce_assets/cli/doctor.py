@@ -3,14 +3,12 @@
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import httpx
-
-from commerce_assets.config import SANDBOX_TOKEN, Settings
+from commerce_assets.config import Settings
 
 REQUIRED_SCOPES = ("read_orders", "read_products", "read_inventory", "read_locations", "read_customers", "write_customers")
 """What the main job needs. `read_all_orders` adds orders older than 60 days (approved by Shopify); reported, not required."""
@@ -91,48 +89,36 @@ def _shop(settings: Settings) -> Iterator[Finding]:
     )
     advice = "" if has_credentials else "set SHOPIFY_ACCESS_TOKEN, or SHOPIFY_CLIENT_ID and SHOPIFY_CLIENT_SECRET"
     yield Finding("shop", has_credentials, where, advice)
-    if not has_credentials:
-        return
-    yield from _reach(settings)
+    if has_credentials:
+        yield from _reach(settings)
 
 
 def _reach(settings: Settings) -> Iterator[Finding]:
     """Ask the shop who it is, which version answers and what we may do."""
+    from commerce_assets.defs.resources import default_resources
+    from commerce_assets.sources.shopify.client import VersionPolicy, missing_scopes, state_of_shop
+    from commerce_assets.sources.shopify.errors import ShopifyError
+
+    storefront = default_resources(settings)["storefront"]
     try:
-        state = _state_of_shop(settings)
-    except httpx.HTTPError as error:
+        with storefront.client() as client:
+            client.version_policy = VersionPolicy(older="warn")  # doctor reports it below
+            state = state_of_shop(client)
+    except ShopifyError as error:
         advice = (
             "`commerce sandbox serve` starts it (`make run` does so itself)"
             if settings.is_sandbox
-            else "check SHOPIFY_SHOP and the network"
+            else "see the message; credentials are in .env"
         )
-        yield Finding("reachable", False, type(error).__name__, advice)
+        yield Finding("reachable", False, str(error).splitlines()[0], advice)
         return
-    except Exception as error:  # doctor reports whatever is wrong with the shop as a finding
-        yield Finding(
-            "reachable", False, str(error).splitlines()[0], "see the message; credentials and API version are in the environment or .env"
-        )
-        return
-    yield Finding("reachable", True, f"{state['name']} ({state['domain']}, {state['currency_code']}, {state['timezone']})")
-    answered = state["api_version"]
-    is_same = answered == settings.shopify_api_version
+    yield Finding("reachable", True, f"{state.name} ({state.domain}, {state.currency_code}, {state.timezone})")
+    is_same = state.version_answered == settings.shopify_api_version
     advice = (
         "" if is_same else f"{settings.shopify_api_version} is not supported by the shop: set SHOPIFY_API_VERSION to a supported version"
     )
-    yield Finding("API version", is_same, f"asked {settings.shopify_api_version}, answered {answered}", advice)
-    missing = [
-        scope for scope in REQUIRED_SCOPES if scope not in state["scopes"] and scope.replace("read_", "write_", 1) not in state["scopes"]
-    ]
-    yield Finding("scopes", not missing, ", ".join(sorted(state["scopes"])), f"grant the app: {', '.join(missing)}" if missing else "")
-    if "read_all_orders" not in state["scopes"]:
+    yield Finding("API version", is_same, f"asked {settings.shopify_api_version}, answered {state.version_answered}", advice)
+    missing = missing_scopes(state.scopes, REQUIRED_SCOPES)
+    yield Finding("scopes", not missing, ", ".join(sorted(state.scopes)), f"grant the app: {', '.join(missing)}" if missing else "")
+    if missing_scopes(state.scopes, ("read_all_orders",)):
         yield Finding("order history", True, "last 60 days only", "request read_all_orders from Shopify for older orders")
-
-
-_state_of_shop: Callable[[Settings], dict[str, Any]]
-
-
-def _default_state_of_shop(settings: Settings) -> dict[str, Any]:
-    raise RuntimeError(f"no client for {settings.storefront_url} (token length {len(SANDBOX_TOKEN)})")
-
-
-_state_of_shop = _default_state_of_shop
