@@ -415,6 +415,7 @@ class Store:
     def delete(self, kind: str, number: int, deleted_at: str) -> bool:
         """Remove a document with what hangs on it, and log that; False where there was none."""
         with self.transaction() as connection:
+            values: list[Any]
             where, values = (f"t_{kind} WHERE id = ?", [number]) if kind in TABLES else ("others WHERE kind = ? AND id = ?", [kind, number])
             if not connection.execute(f"DELETE FROM {where}", values).rowcount:
                 return False
