@@ -1,14 +1,19 @@
 {#-
-    The rows of a lake table that hold now: of a root document the version with the latest `updated_at`, then `_loaded_at`;
-    of its children only those of that version (docs/decisions/001-document-versions.md). Of snapshots, the last one taken
-    on a day.
+    Staging reads the whole lake on a full build, and only what changed on an incremental run. Both must give the same
+    table, whatever happened to the lake in between: a newer version, a day loaded again without an order (which then falls
+    back to an older version, or is gone), a load that committed late, rows replayed from quarantine, a sweep.
 
-    A full build reads them all. An incremental run reads only those that the model does not hold yet, which
-    `forget_outdated_rows`, its pre-hook, has put into a temporary table.
+    So nothing is remembered but states, and states are compared: the root's narrow keys with the lake's, a child's
+    incorporated document versions (`bookkeeping.<model>`) with its root's, and a child's files (`bookkeeping.<model>__files`)
+    with those that lie in the lake now.
+-#}
+{#-
+    The rows of a lake table that hold now: of a root document the version with the latest `updated_at`, then `_loaded_at`;
+    of its children only those of that version (docs/decisions/001-document-versions.md); of snapshots the last of a day.
+    On an incremental run only the missing ones, which `forget_outdated_rows` has listed before.
 -#}
 {% macro latest_rows(name) -%}
     {%- set table = lake_table(name) -%}
-    {%- set rows = source("storefront", name) -%}
     {%- set keys -%}
         {%- if is_incremental() -%} {{ this.identifier }}__missing {%- else -%} ({{ latest_keys(name) }}) {%- endif -%}
     {%- endset -%}
@@ -17,12 +22,12 @@
         lake.*
         {%- if table.swept_as %}, newest.deletion_seen_at is not null as is_deleted, newest.deletion_seen_at {% endif %}
         {%- if table.is_snapshot %}, newest.snapshot_on {% endif %}
-    from {{ rows }} as lake
+    from {{ source("storefront", name) }} as lake
     inner join {{ keys }} as newest on {{ same_values("lake", "newest", joined) }}
 {%- endmacro %}
 
 {#- Which rows of a lake table hold now: key, version and load. Narrow, so that asking the whole lake is cheap. -#}
-{% macro latest_keys(name) -%}
+{% macro latest_keys(name, changed_roots=none) -%}
     {%- set table = lake_table(name) -%}
     {%- set rows = source("storefront", name) -%}
     {%- if table.is_snapshot -%}
@@ -46,6 +51,8 @@
             {{ ref("stg_storefront__" ~ table.root) }} as root
             on root.{{ table.root_id }} = child.{{ table.root_id }}
             and root._version_at at time zone 'UTC' = child._version_at
+        {%- if changed_roots %} where child.{{ table.root_id }} in (select {{ table.root_id }} from {{ changed_roots }})
+        {%- endif %}
         group by {{ qualified("child", table.key) }}
     {%- elif table.swept_as -%}
         {#- Deleted: a sweep later than the load did not find it, and no sweep since did (docs/decisions/003). -#}
@@ -81,15 +88,13 @@
 {%- endmacro %}
 
 {#-
-    Pre-hook of an incremental staging model, in the same transaction as its insert: delete what no longer holds (an older
-    version, a removed line, a document gone from the lake), and note what is missing for `latest_rows`.
-
-    It compares states instead of remembering how far it came, so nothing can be missed: not a load that committed late,
-    not an order that fell back to an older version because a day was loaded again without it.
+    Pre-hook of an incremental staging model, in the transaction of its insert: delete what no longer holds, and list what
+    is missing for `latest_rows`.
 -#}
 {% macro forget_outdated_rows(name) -%}
-    {%- if is_incremental() -%}
-        {%- set table = lake_table(name) -%}
+    {%- set table = lake_table(name) -%}
+    {%- if name != table.root -%} {{ forget_outdated_children(name, table) }}
+    {%- elif is_incremental() -%}
         {%- set missing = this.identifier ~ "__missing" -%}
         {%- set same = same_state("missing", "held", table) -%}
         create or replace temporary table {{ missing }} as {{ latest_keys(name) }};
@@ -100,6 +105,88 @@
         where exists (select 1 from {{ this }} as held where {{ same }})
         ;
     {%- endif -%}
+{%- endmacro %}
+
+{% macro forget_outdated_children(name, table) -%}
+    {%- set root = ref("stg_storefront__" ~ table.root) -%}
+    {%- set root_id = table.root_id -%}
+    {%- set changed, missing, files = (
+        this.identifier ~ "__changed",
+        this.identifier ~ "__missing",
+        this.identifier ~ "__files",
+    ) -%}
+    {%- set book = bookkeeping() -%}
+    create or replace temporary table {{ files }} as {{ lake_files(name) }};
+    {%- if is_incremental() %}
+        create or replace temporary table {{ changed }} as
+        {%- if book_exists() %}
+            {%- set state = [root_id, "_version_at", "_loaded_at"] | join(", ") %}
+            (select {{ state }} from {{ root }} except select {{ state }} from {{ book }})
+            union all
+            (select {{ state }} from {{ book }} except select {{ state }} from {{ root }})
+            {%- for file in changed_files(name) %}
+                union all
+                select {{ root_id }}, null, null
+                from read_parquet('{{ file }}')
+            {%- endfor %}
+        {%- else %}
+            select {{ root_id }}
+            from {{ root }}
+            union all
+            select {{ root_id }}
+            from {{ this }}
+        {%- endif %}
+        ;
+        create or replace temporary table {{ missing }} as {{ latest_keys(name, changed) }};
+        delete from {{ this }}
+        where {{ root_id }} in (select {{ root_id }} from {{ changed }})
+        ;
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Post-hook of an incremental child model, in the same transaction: note which documents and files it now holds. -#}
+{% macro note_incorporated(name) -%}
+    {%- set table = lake_table(name) -%}
+    {%- set root = ref("stg_storefront__" ~ table.root) -%}
+    {%- set root_id, book = table.root_id, bookkeeping() -%}
+    {%- if is_incremental() and book_exists() %}
+        {%- set changed = "(select " ~ root_id ~ " from " ~ this.identifier ~ "__changed)" -%}
+        delete from {{ book }}
+        where {{ root_id }} in {{ changed }}
+        ;
+        insert into {{ book }}
+        select {{ root_id }}, _version_at, _loaded_at
+        from {{ root }}
+        where {{ root_id }} in {{ changed }}
+        ;
+    {%- else %}
+        create or replace table {{ book }} as
+        select {{ root_id }}, _version_at, _loaded_at
+        from {{ root }}
+        ;
+    {%- endif %}
+    create or replace table {{ bookkeeping("__files") }} as
+    select *
+    from {{ this.identifier }}__files
+    ;
+{%- endmacro %}
+
+{% macro bookkeeping(suffix="") -%} bookkeeping.{{ this.identifier }}{{ suffix }} {%- endmacro %}
+
+{% macro book_exists() -%}
+    {{ return(adapter.get_relation(this.database, "bookkeeping", this.identifier) is not none) }}
+{%- endmacro %}
+
+{#- A file's content is not read for this; landing replaces files whole, never in place. -#}
+{% macro lake_files(name) -%}
+    select filename, size, last_modified
+    from read_blob('{{ env_var("COMMERCE_LAKE_ROOT") }}/raw/storefront/{{ name }}/**/*.parquet')
+{%- endmacro %}
+
+{#- Files that were not there, or not as they are now, when the model was last built. -#}
+{% macro changed_files(name) -%}
+    {%- set known = "select * from " ~ bookkeeping("__files") -%}
+    {{ return(run_query(lake_files(name) ~ " except " ~ known).columns[0].values() | sort if execute else []) }}
 {%- endmacro %}
 
 {#- The lake's times carry a zone, the model's are UTC without. -#}

@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_outdated_rows('discount_applications') }}",
+        post_hook="{{ note_incorporated('discount_applications') }}",
     )
 }}
 

@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_outdated_rows('fulfillment_lines') }}",
+        post_hook="{{ note_incorporated('fulfillment_lines') }}",
     )
 }}
 

@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_outdated_rows('fulfillments') }}",
+        post_hook="{{ note_incorporated('fulfillments') }}",
     )
 }}
 

@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_outdated_rows('order_lines') }}",
+        post_hook="{{ note_incorporated('order_lines') }}",
     )
 }}
 

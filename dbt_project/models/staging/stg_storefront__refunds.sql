@@ -1,6 +1,9 @@
 {{
     config(
-        materialized="incremental", incremental_strategy="append", pre_hook="{{ forget_outdated_rows('refunds') }}"
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('refunds') }}",
+        post_hook="{{ note_incorporated('refunds') }}",
     )
 }}
 

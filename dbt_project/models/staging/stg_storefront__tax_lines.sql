@@ -1,6 +1,9 @@
 {{
     config(
-        materialized="incremental", incremental_strategy="append", pre_hook="{{ forget_outdated_rows('tax_lines') }}"
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('tax_lines') }}",
+        post_hook="{{ note_incorporated('tax_lines') }}",
     )
 }}
 

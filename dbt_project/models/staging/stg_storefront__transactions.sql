@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_outdated_rows('transactions') }}",
+        post_hook="{{ note_incorporated('transactions') }}",
     )
 }}
 
