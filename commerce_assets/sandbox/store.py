@@ -185,12 +185,13 @@ TABLES: dict[str, _Table] = {
     "ProductVariant": _Table(
         {
             **_TIMES,
+            "item_id": ("INTEGER", _ref_number("inventoryItem")),
             "position": ("INTEGER", _at("position")),
             "sku": (TEXT, _at("sku")),
             "barcode": (TEXT, _at("barcode")),
             "title": (TEXT, _at("title")),
         },
-        ("sku", "parent_id"),
+        ("sku", "parent_id", "item_id"),
         "Product",
         lambda product: product.get("variants") or (),
     ),
@@ -452,7 +453,7 @@ class Store:
         limit: int | None = None,
         connection: sqlite3.Connection | None = None,
     ) -> Iterator[tuple[Any, int, Doc]]:
-        """(sort value, number, document) of a type in order of `sort`, id; from after the given (sort value, number) on.
+        """(sort value, number, document) of a type in order of `sort` (a column, or SQL with parentheses), id; from after the given (sort value, number) on.
 
         `where` is SQL over the search columns of `t` (search.py makes it from Shopify's search syntax). Ties and nulls
         are ordered by id, nulls first. Streams: memory does not grow with the result.
@@ -465,9 +466,10 @@ class Store:
             conditions.append(condition)
             values.extend(bound)
         tail = f" LIMIT {int(limit)}" if limit is not None else ""
-        order = f"t.id{descending}" if sort == "id" else f"t.{sort}{descending}, t.id{descending}"
+        key = sort if "(" in sort else f"t.{sort}"
+        order = f"t.id{descending}" if sort == "id" else f"{key}{descending}, t.id{descending}"
         own = "t.parent_id" if table.parent else "t.doc"
-        sql = f"SELECT t.{sort}, t.id, {own} FROM t_{kind} AS t WHERE {' AND '.join(conditions)} ORDER BY {order}{tail}"
+        sql = f"SELECT {key}, t.id, {own} FROM t_{kind} AS t WHERE {' AND '.join(conditions)} ORDER BY {order}{tail}"
         rows = (connection or self.connection).execute(sql, values)
         if table.parent is None:
             for value, number, text in rows:
@@ -765,13 +767,14 @@ def _find(table: _Table, parent: Doc, number: int) -> Doc | None:
 def _after(sort: str, reverse: bool, after: tuple[Any, int]) -> tuple[str, list[Any]]:
     value, number = after
     compare = "<" if reverse else ">"
+    key = sort if "(" in sort else f"t.{sort}"
     if sort == "id":
         return f"t.id {compare} ?", [number]
     if value is None:
-        rest = "" if reverse else f" OR t.{sort} IS NOT NULL"
-        return f"((t.{sort} IS NULL AND t.id {compare} ?){rest})", [number]
-    nulls = f" OR t.{sort} IS NULL" if reverse else ""
-    return f"(t.{sort} {compare} ? OR (t.{sort} = ? AND t.id {compare} ?){nulls})", [value, value, number]
+        rest = "" if reverse else f" OR {key} IS NOT NULL"
+        return f"(({key} IS NULL AND t.id {compare} ?){rest})", [number]
+    nulls = f" OR {key} IS NULL" if reverse else ""
+    return f"({key} {compare} ? OR ({key} = ? AND t.id {compare} ?){nulls})", [value, value, number]
 
 
 def _metafield(row: Sequence[Any]) -> Metafield:
