@@ -538,72 +538,31 @@ FIELDS: dict[str, dict[str, Builder]] = {
         "operation_type": _text("t.operation_type"),
     },
 }
+
+
+def _names(*lines: str) -> frozenset[str]:
+    return frozenset(name for line in lines for name in line.split())
+
+
 # Fields that the real store knows and this one does not model: refused loudly instead of being ignored with a warning.
 KNOWN_ELSEWHERE: dict[str, frozenset[str]] = {
-    "Order": frozenset(
-        [
-            "cart_token",
-            "channel",
-            "channel_id",
-            "chargeback_status",
-            "checkout_token",
-            "confirmation_number",
-            "delivery_method",
-            "fraud_protection_level",
-            "fulfillment_location_id",
-            "location_id",
-            "payment_id",
-            "payment_provider_id",
-            "po_number",
-            "reference_location_id",
-            "return_status",
-            "risk_level",
-            "sales_channel",
-            "source_identifier",
-            "subtotal_line_items_quantity",
-            "total_weight",
-        ]
+    "Order": _names(
+        "cart_token channel channel_id chargeback_status checkout_token confirmation_number delivery_method",
+        "fraud_protection_level fulfillment_location_id location_id payment_id payment_provider_id po_number",
+        "reference_location_id return_status risk_level sales_channel source_identifier",
+        "subtotal_line_items_quantity total_weight",
     ),
     "Customer": frozenset({"accepts_marketing", "last_abandoned_order_date"}),
-    "Product": frozenset(
-        [
-            "bundles",
-            "category_id",
-            "collection_id",
-            "combined_listing_role",
-            "delivery_profile_id",
-            "error_feedback",
-            "has_only_composites",
-            "has_only_default_variant",
-            "has_variant_with_components",
-            "is_price_reduced",
-            "out_of_stock_somewhere",
-            "price",
-            "product_configuration_owner",
-            "product_publication_status",
-            "publication_ids",
-            "publishable_status",
-            "published_status",
-            "tracks_inventory",
-        ]
+    "Product": _names(
+        "bundles category_id collection_id combined_listing_role delivery_profile_id error_feedback",
+        "has_only_composites has_only_default_variant has_variant_with_components is_price_reduced",
+        "out_of_stock_somewhere price product_configuration_owner product_publication_status publication_ids",
+        "publishable_status published_status tracks_inventory",
     ),
-    "ProductVariant": frozenset(
-        [
-            "collection",
-            "delivery_profile_id",
-            "exclude_composite",
-            "exclude_variants_with_components",
-            "gift_card",
-            "location_id",
-            "managed",
-            "managed_by",
-            "product_ids",
-            "product_publication_status",
-            "publishable_status",
-            "published_status",
-            "requires_components",
-            "taxable",
-        ]
+    "ProductVariant": _names(
+        "collection delivery_profile_id exclude_composite exclude_variants_with_components gift_card location_id",
+        "managed managed_by product_ids product_publication_status publishable_status published_status",
+        "requires_components taxable",
     ),
     "Location": frozenset({"city", "country", "geolocated", "legacy", "pickup_in_store", "province", "zip"}),
     "MetafieldDefinition": frozenset({"created_at", "updated_at"}),
