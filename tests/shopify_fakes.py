@@ -103,15 +103,16 @@ class Script:
 
 
 class CutStream(httpx.SyncByteStream):
-    """A body that ends before it is whole."""
+    """A body in chunks, that may end before it is whole."""
 
-    def __init__(self, body: bytes, chunk: int = 7) -> None:
-        self.body, self.chunk = body, chunk
+    def __init__(self, body: bytes, chunk: int = 7, is_cut: bool = True) -> None:
+        self.body, self.chunk, self.is_cut = body, chunk, is_cut
 
     def __iter__(self) -> Iterator[bytes]:
         for at in range(0, len(self.body), self.chunk):
             yield self.body[at : at + self.chunk]
-        raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+        if self.is_cut:
+            raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
 
 
 @dataclass
@@ -141,7 +142,7 @@ class Storage:
         rest = self.body[start:]
         if self.cuts:
             return httpx.Response(status, headers=headers, stream=CutStream(rest[: self.cuts.pop(0)]))
-        return httpx.Response(status, headers=headers, content=rest)
+        return httpx.Response(status, headers=headers, stream=CutStream(rest, 1_000, is_cut=False))
 
 
 class BulkShop:

@@ -20,10 +20,13 @@ from commerce_assets.sources.shopify.errors import DownloadError, ExpiredUrlErro
 from commerce_assets.sources.shopify.retry import retry_after_seconds
 
 PART_BYTES = 64 * 1024 * 1024
-CHUNK_BYTES = 1024 * 1024
 MAX_FRESH_URLS = 3
 _EXPIRED = {400, 401, 403, 404, 410}
 """What storage hosts answer to an address that is past its time."""
+
+_ESCAPED_ADDS = ((b"/", 1), (b"&", 5), (b"<", 5), (b">", 5), (b"\xe2\x80\xa8", 3), (b"\xe2\x80\xa9", 3))
+"""Bytes that Shopify's JSON writer adds by escaping (`\\/`, `\\u0026`, …)."""
+_SCAN_BYTES = 8 * 1024 * 1024
 
 Progress = Callable[[str], None]
 
@@ -89,6 +92,19 @@ class PartWriter:
             part.rename(file)
         self._parts = []
         return Written(files, self.bytes, self._newlines + (self._last != b"\n"))
+
+    def escaped_bytes(self) -> int:
+        """The size of what was written when slashes, &, < and > are escaped as Shopify's own JSON writer does."""
+        if self._file is not None:
+            self._file.flush()
+        size, last = self.bytes, b""
+        for part in self._parts:
+            with part.open("rb") as file:
+                while chunk := file.read(_SCAN_BYTES):
+                    size += sum(chunk.count(plain) * added for plain, added in _ESCAPED_ADDS)
+                    size -= (last + chunk).count(b"\\/")  # these are escaped already
+                    last = chunk[-1:]
+        return size
 
     def _cut(self, chunk: bytes, room: int) -> int:
         """Where to end this part: after the last newline within `room`, else after the next one, else not in this chunk."""
@@ -167,8 +183,12 @@ class _Download:
     def run(self) -> None:
         while not self._is_whole_after_one_connection():
             pass
-        if self.expected is not None and self.writer.bytes != self.expected:
+        if not self._has_expected_size():
             raise TruncatedDownloadError(self._truncated())
+
+    def _has_expected_size(self) -> bool:
+        """Whether as many bytes are here as the shop says; of recorded results it counted the escaped form."""
+        return self.expected is None or self.writer.bytes == self.expected or self.writer.escaped_bytes() == self.expected
 
     def _is_whole_after_one_connection(self) -> bool:
         before = self.writer.bytes
@@ -179,7 +199,7 @@ class _Download:
                 self.failures = 0
             self._failed(f"the connection was cut after {self.writer.bytes:,} bytes ({type(error).__name__})")
             return False
-        if not is_whole or self.expected is None or self.writer.bytes >= self.expected:
+        if not is_whole or self.expected is None or self.writer.bytes >= self.expected or self._has_expected_size():
             return is_whole
         if self.writer.bytes > before:
             self.failures = 0
@@ -202,7 +222,7 @@ class _Download:
                 self._renew_url(status)
                 return False
             if status == 416:
-                return self._past_the_end(have)
+                return self._past_the_end()
             if status == 429 or status >= 500:
                 self._failed(f"HTTP {status}", retry_after_seconds(answer.headers.get("Retry-After")))
                 return False
@@ -227,7 +247,7 @@ class _Download:
             raise DownloadError(
                 f"{self.client.shop}: {self.label}: the storage host compresses although asked not to; check for a proxy in between"
             )
-        for chunk in answer.iter_raw(CHUNK_BYTES):
+        for chunk in answer.iter_raw():  # as received: what a larger chunk had gathered would be lost with a cut connection
             if skip:
                 passed = min(skip, len(chunk))
                 skip -= passed
@@ -236,9 +256,9 @@ class _Download:
                 self.writer.write(chunk)
                 self._announce()
 
-    def _past_the_end(self, have: int) -> bool:
-        """416: there is no byte at `have`. Either everything is here, or the file is shorter than was said."""
-        if self.expected is not None and have != self.expected:
+    def _past_the_end(self) -> bool:
+        """416: there are no further bytes. Either everything is here, or the file is shorter than was said."""
+        if not self._has_expected_size():
             raise TruncatedDownloadError(self._truncated())
         return True
 

@@ -217,7 +217,7 @@ def _field(field: FieldNode, variables: Mapping[str, Any], fragments: Mapping[st
     if not {"first", "last"} & arguments.keys():
         return 1 + _selections(field.selection_set, variables, fragments)
     page = next((arguments[name] for name in ("first", "last") if isinstance(arguments.get(name), int)), DEFAULT_PAGE)
-    size = 1
+    size = 2  # recorded: 3 for a connection of one object
     for node in field.selection_set.selections:
         if isinstance(node, FieldNode) and node.name.value == "edges":
             size += page * _selections(node.selection_set, variables, fragments)
