@@ -16,6 +16,8 @@ __all__ = [
     "WarehouseBusyError",
     "WarehouseError",
     "WarehouseMissingError",
+    "publish_warehouse",
     "reading",
+    "rollback_warehouse",
     "writing",
 ]

@@ -62,6 +62,19 @@ class Published:
     size_bytes: int
     seconds: float
 
+    def as_dict(self) -> dict[str, object]:
+        """For people and `--json`."""
+        return {
+            "version": self.version,
+            "published_at": self.published_at.isoformat(),
+            "tables": len(self.tables),
+            "rows": sum(self.tables.values()),
+            "masked_columns": sum(len(columns) for columns in self.masked_columns.values()),
+            "size_bytes": self.size_bytes,
+            "seconds": round(self.seconds, 3),
+            "path": str(self.path),
+        }
+
 
 @dataclass(frozen=True)
 class _Table:

@@ -1,8 +1,10 @@
 select
-    tables.schema_name, tables.table_name,
+    tables.schema_name,
+    tables.table_name,
     list(columns.column_name order by columns.column_index) as column_names,
     list(columns.data_type order by columns.column_index) as column_types
-from (
+from
+    (
         select schema_name, table_name
         from duckdb_tables()
         where database_name = 'build'

@@ -1,0 +1,119 @@
+"""The push of customer scores to the storefront: metafields and lifecycle tags of exactly the customers whose values changed."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from commerce_assets.config import load_settings
+from commerce_assets.defs import automation
+from commerce_assets.defs.gates import Gate
+from commerce_assets.defs.names import CRM, tags
+from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
+
+if TYPE_CHECKING:
+    from commerce_assets.activation.engine import PushReport
+
+KEY = dg.AssetKey(["activation", "shopify", "customer_scores"])
+SYNC_MODEL = dg.AssetKey(["warehouse", "sync", "sync_shopify__customer_scores"])
+
+
+class PushConfig(dg.Config):
+    """How to push."""
+
+    dry_run: bool = False
+    """Plan only: say what would be written, write nothing, materialise nothing."""
+
+
+def customer_scores_push(gate_before: Callable[[Sequence[dg.AssetKey]], Gate]) -> dg.AssetsDefinition:
+    """The push behind its gate."""
+    gate = gate_before([SYNC_MODEL])
+
+    @dg.asset(
+        key=KEY,
+        deps=[SYNC_MODEL],
+        description=(
+            "Customers' segment, lifecycle, value and as-of day on the storefront, as metafields and lifecycle tags. Only customers whose values "
+            "changed since the ledger's last receipt are written. Refuses when an upstream blocking check last failed or the scores are stale."
+        ),
+        group_name="activation",
+        owners=[CRM],
+        tags=tags(2, "customers", False),
+        kinds={"shopify"},
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=30, jitter=dg.Jitter.PLUS_MINUS),
+        output_required=False,
+        automation_condition=automation.when_upstream_changed(),
+    )
+    def customer_scores(
+        context: dg.AssetExecutionContext, config: PushConfig, storefront: Storefront, warehouse: Warehouse, lake: LakeFolder
+    ):  # type: ignore[no-untyped-def]
+        gate.refuse_when_shut(context.instance, "push of customer scores")
+        refuse_stale_scores(lake, datetime.now(UTC), timedelta(hours=load_settings().scores_max_age_hours))
+        report = push_scores(storefront, warehouse, dry_run=config.dry_run, requested_by=context.run_id, say=context.log.info)
+        if config.dry_run:
+            context.log.info(f"dry run, nothing written: {report.planned:,} of {report.desired:,} customers would be")
+            return
+        yield dg.MaterializeResult(metadata=report_metadata(report))
+
+    return customer_scores
+
+
+def push_scores(
+    storefront: Storefront, warehouse: Warehouse, *, dry_run: bool, requested_by: str, say: Callable[[str], None]
+) -> "PushReport":
+    """Read what the storefront should hold, and make it so (or only plan it)."""
+    from commerce_assets.activation.customer_scores import push_customer_scores
+    from commerce_assets.activation.ledger import Ledger
+
+    settings = load_settings()
+    with warehouse.reading() as connection:
+        desired = connection.execute("FROM sync.sync_shopify__customer_scores").pl()
+    with Ledger(settings.ops_url) as ledger, storefront.client() as client:
+        return push_customer_scores(
+            desired,
+            ledger,
+            client,
+            bulk_threshold=settings.bulk_push_threshold,
+            dry_run=dry_run,
+            requested_by=requested_by,
+            progress=lambda done, of: say(f"push: {done:,} of {of:,} customers"),
+        )
+
+
+def refuse_stale_scores(lake: LakeFolder, now: datetime, max_age: timedelta) -> None:
+    """Fail, without a retry, when there are no scores or the newest are older than `max_age`."""
+    scored_at = newest_score(lake)
+    if scored_at is None:
+        raise dg.Failure(
+            "push of customer scores refused: there are no scores yet; materialise scores/customer_rfm first", allow_retries=False
+        )
+    if now - scored_at > max_age:
+        age_hours = (now - scored_at).total_seconds() / 3600
+        raise dg.Failure(
+            f"push of customer scores refused: the scores are {age_hours:.1f} h old, more than the {max_age.total_seconds() / 3600:.0f} h allowed "
+            "(COMMERCE_SCORES_MAX_AGE_HOURS); materialise scores/customer_rfm and the sync model, then push",
+            metadata={"scored_at": dg.MetadataValue.timestamp(scored_at)},
+            allow_retries=False,
+        )
+
+
+def newest_score(lake: LakeFolder) -> datetime | None:
+    """When the newest row of scores/customer_rfm was computed."""
+    files = sorted((lake.open().root / "scores" / "customer_rfm").glob("*.parquet"))
+    newest = pl.scan_parquet(files).select(pl.col("scored_at").max()).collect().item() if files else None
+    return newest if isinstance(newest, datetime) else None
+
+
+def report_metadata(report: "PushReport") -> dict[str, object]:
+    """Counts of a push; ids of a few customers, never a value."""
+    counts = ("desired", "creates", "updates", "removals", "unchanged", "succeeded", "failed", "gone", "unknown", "resolved", "requests")
+    return {
+        **{name: getattr(report, name) for name in counts},
+        "status": report.status,
+        "ledger_run_id": report.run_id or "",
+        "seconds": round(report.seconds, 3),
+        "skipped": dg.MetadataValue.json(report.skipped),
+        "failure_reasons": dg.MetadataValue.json(report.failure_reasons),
+    }

@@ -1,0 +1,56 @@
+"""Everything Dagster knows, put together: assets layer by layer, gates over what is upstream, freshness by tier, jobs and schedules."""
+
+from typing import Any
+
+import dagster as dg
+
+from commerce_assets.config import Settings
+from commerce_assets.defs import automation
+from commerce_assets.defs.activation.customer_scores import customer_scores_push
+from commerce_assets.defs.freshness import with_freshness
+from commerce_assets.defs.gates import gate_before
+from commerce_assets.defs.lake.compaction import compaction_job
+from commerce_assets.defs.resources import default_resources
+from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
+from commerce_assets.defs.scoring.customer_rfm import customer_rfm
+from commerce_assets.defs.storefront.assets import storefront_assets
+from commerce_assets.defs.warehouse.dbt import dbt_definitions
+from commerce_assets.defs.warehouse.published import published_warehouse
+from commerce_assets.warehouse.dbt import DbtFiles
+
+MARTS = "marts"
+
+
+def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
+    """The definitions as the settings have them, with resources overridden by name."""
+    files = DbtFiles.of(settings)
+    storefront = storefront_assets(settings)
+    dbt = dbt_definitions(files, files.manifest())
+    assets = with_freshness([*storefront, *dbt, customer_rfm])
+    marts = [spec.key for definition in dbt for spec in definition.specs if spec.group_name == MARTS]
+    assets += with_freshness(
+        [
+            published_warehouse([*marts, SCORES_KEY], gate_before([*marts, SCORES_KEY], assets)),
+            customer_scores_push(lambda upstream: gate_before(upstream, assets)),
+        ]
+    )
+    compaction = compaction_job()
+    schedules = [
+        *automation.storefront_schedules(storefront),
+        dg.ScheduleDefinition(
+            "compact_lake_nightly",
+            job=compaction,
+            cron_schedule=automation.NIGHTLY_COMPACTION,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description="Makes months of the days that are over.",
+        ),
+    ]
+    return dg.Definitions(
+        assets=assets,
+        jobs=[compaction],
+        schedules=schedules,
+        sensors=[automation.sensor()],
+        resources={**default_resources(settings), **overrides},
+        executor=dg.in_process_executor,
+    )

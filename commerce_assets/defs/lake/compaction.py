@@ -1,0 +1,26 @@
+"""Closed days of the lake into months: fewer, larger files, the same rows."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from commerce_assets.defs.resources import LakeFolder
+
+
+@dg.op(description="Makes one file a month of the days that are over.")
+def compact_closed_months(context: dg.OpExecutionContext, lake: LakeFolder) -> None:
+    """Compact every partitioned table of the lake."""
+    from commerce_assets.lake import compact
+
+    done = compact(lake.open(), datetime.now(UTC).date())
+    context.log.info(f"compacted: {done}")
+
+
+def compaction_job() -> dg.JobDefinition:
+    """The nightly upkeep."""
+
+    @dg.job(description="Compacts the lake: closed days into months, rows unchanged.", executor_def=dg.in_process_executor)
+    def compact_lake() -> None:
+        compact_closed_months()
+
+    return compact_lake

@@ -1,0 +1,93 @@
+"""What assets work with: the shop, the lake, the warehouse files, dbt, the operational store.
+
+Each is made from the settings and may be overridden in tests (`build_defs(lake=…)`). None holds a secret in its configuration,
+because Dagster shows configuration: credentials are read from the environment when they are used.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster_dbt import DbtCliResource
+
+from commerce_assets.config import SANDBOX_TOKEN, Settings, load_settings
+from commerce_assets.warehouse.dbt import DbtFiles
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from commerce_assets.lake import Lake
+    from commerce_assets.sources.shopify.client import ShopifyClient
+
+
+class Storefront(dg.ConfigurableResource):
+    """The shop's Admin API."""
+
+    base_url: str
+    api_version: str
+
+    @contextmanager
+    def client(self) -> Iterator["ShopifyClient"]:
+        """A client for one piece of work, closed at its end."""
+        from commerce_assets.sources.shopify.auth import auth_for
+        from commerce_assets.sources.shopify.client import ShopifyClient
+
+        settings = load_settings()
+        secrets: dict[str, Any] = {
+            "access_token": _reveal(settings.shopify_access_token),
+            "client_id": settings.shopify_client_id,
+            "client_secret": _reveal(settings.shopify_client_secret),
+            "refresh_token": _reveal(settings.shopify_refresh_token),
+        }
+        if settings.is_sandbox and not any(secrets.values()):
+            secrets["access_token"] = SANDBOX_TOKEN
+        auth = auth_for(self.base_url, **secrets, state_dir=settings.data_root / "shopify")
+        with ShopifyClient(self.base_url, self.api_version, auth) as client:
+            yield client
+
+
+class LakeFolder(dg.ConfigurableResource):
+    """The lake and how much of a load may be rejected."""
+
+    root: str
+    max_reject_rate: float
+
+    def open(self) -> "Lake":
+        """The lake, complete with its empty files, an interrupted load rolled forward."""
+        from commerce_assets.lake import Lake
+
+        lake = Lake(Path(self.root))
+        lake.ensure()
+        lake.recover()
+        return lake
+
+
+class Warehouse(dg.ConfigurableResource):
+    """The DuckDB files: the one that is built and those that are published."""
+
+    build_path: str
+
+    @contextmanager
+    def reading(self) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """The build file, read-only, closed at the end."""
+        from commerce_assets.warehouse import reading
+
+        with reading(Path(self.build_path)) as connection:
+            yield connection
+
+
+def default_resources(settings: Settings) -> dict[str, Any]:
+    """Every resource, as the settings have it."""
+    files = DbtFiles.of(settings)
+    return {
+        "storefront": Storefront(base_url=settings.storefront_url, api_version=settings.shopify_api_version),
+        "lake": LakeFolder(root=str(settings.lake_root), max_reject_rate=settings.quarantine_max_rate),
+        "warehouse": Warehouse(build_path=str(settings.build_path)),
+        "dbt": DbtCliResource(project_dir=str(files.project_dir), profiles_dir=str(files.project_dir), dbt_executable=files.executable),
+    }
+
+
+def _reveal(secret: Any) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

@@ -1,0 +1,1 @@
+"""Scores as assets: marts in, one row a customer (or product) in the lake out, with a receipt."""

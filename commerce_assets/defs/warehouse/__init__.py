@@ -1,0 +1,1 @@
+"""The warehouse as assets: every dbt model, and the published file that BI reads."""
