@@ -33,6 +33,8 @@ STANDARD_POINTS = 2_000.0
 STANDARD_RATE = 100.0
 """Recorded: maximumAvailable 2000 and restoreRate 100 on a standard plan; assumed until the first answer."""
 MUTATION_COST = 10
+COUNT_COST = 10
+"""Recorded: productsCount and its like cost 10."""
 DEFAULT_PAGE = 10
 _REMEMBERED = 8
 
@@ -214,6 +216,8 @@ def _field(field: FieldNode, variables: Mapping[str, Any], fragments: Mapping[st
     arguments = {argument.name.value: _value(argument.value, variables) for argument in field.arguments}
     if isinstance(arguments.get("ids"), list):
         return len(arguments["ids"]) * (1 + _selections(field.selection_set, variables, fragments))
+    if field.name.value.endswith("Count"):
+        return COUNT_COST
     if not {"first", "last"} & arguments.keys():
         return 1 + _selections(field.selection_set, variables, fragments)
     page = next((arguments[name] for name in ("first", "last") if isinstance(arguments.get(name), int)), DEFAULT_PAGE)
