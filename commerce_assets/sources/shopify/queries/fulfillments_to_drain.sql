@@ -32,7 +32,7 @@ fulfillments as (
 judged as (
     select
         fulfillment.id as id,
-        fulfillment.status is distinct from 'CANCELLED'
+        fulfillment.status <> 'CANCELLED'
         and fulfillment.totalquantity = pieces.quantity
         and count(*) filter (where fulfillment.status is distinct from 'CANCELLED') over (partition by fulfillments.order_id)
         = 1 as is_derivable
