@@ -1,0 +1,8 @@
+"""What the storefront should hold, against what the ledger says it holds: plan, apply, receipts.
+
+Belongs here: the engine (`fingerprint`, `plan`, `ledger`, `engine`), destinations behind one protocol, and what each sync
+maps to what. Does not belong here: Dagster, computing scores, how a storefront is reached (its client is handed in).
+
+An order's way through: `customer_scores.push_customer_scores` maps the desired frame, `engine.push` resolves what an earlier
+run left open, plans the difference, and for each chunk writes intents, calls the destination, and writes outcomes.
+"""

@@ -1,0 +1,25 @@
+"""What can go wrong in a push, by name. No message holds a value that was to be written, only ids and names."""
+
+
+class ActivationError(Exception):
+    """Root of this room's errors."""
+
+
+class DesiredStateError(ActivationError):
+    """The desired frame is not what its sync needs; nothing was written."""
+
+
+class GuardTrippedError(ActivationError):
+    """The plan changes more than its sync allows; nothing was written."""
+
+
+class SyncBusyError(ActivationError):
+    """Another process is pushing this sync right now."""
+
+
+class DestinationError(ActivationError):
+    """The destination cannot take what the sync writes, such as a definition of another type."""
+
+
+class DestinationUnavailableError(ActivationError):
+    """The destination stopped answering; what was open stays open in the ledger, and the next run resolves it."""

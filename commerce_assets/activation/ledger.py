@@ -1,0 +1,356 @@
+"""The ledger: what was meant to be written, what became of it, and what each destination holds now.
+
+Three tables, through SQLAlchemy Core, on SQLite (WAL, synchronous=FULL) or PostgreSQL:
+
+    activation_runs     one row a push
+    activation_changes  one row a record a push set out to write: the intent before the outside write, its outcome after;
+                        `outcome` is null in between, and for ever after a crash until a later run resolves it
+    activation_state    one row a record: what the destination holds as far as is known, and its fingerprint
+
+Reading a million (key, fingerprint) pairs row by row would take most of a second's budget of a plan; on SQLite they are read in
+pages of one text value each (sql/state_page_sqlite.sql; measured in benchmarks/ledger_diff.py).
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from commerce_assets.activation.errors import SyncBusyError
+from commerce_assets.activation.fingerprint import GONE, SEPARATOR, fingerprint
+from commerce_assets.activation.records import Change, Fields, RowResult, Sync
+
+PAGE_ROWS = 200_000
+KEYS_A_QUERY = 500
+METADATA = sa.MetaData()
+_INSTANT = sa.DateTime(timezone=True)
+
+RUNS = sa.Table(
+    "activation_runs",
+    METADATA,
+    sa.Column("run_id", sa.String(40), primary_key=True, comment="The push; sorts by time."),
+    sa.Column("requested_by", sa.String(120), comment="The caller's own run id, such as Dagster's."),
+    sa.Column("destination", sa.String(60), nullable=False),
+    sa.Column("sync", sa.String(120), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False, comment="running, succeeded, partial (some rows failed) or interrupted."),
+    sa.Column("started_at", _INSTANT, nullable=False),
+    sa.Column("finished_at", _INSTANT),
+    *(
+        sa.Column(f"{name}_count", sa.BigInteger, nullable=False, server_default="0")
+        for name in (
+            *("desired", "create", "update", "remove", "unchanged", "skipped"),
+            *("succeeded", "failed", "unknown", "resolved", "request"),
+        )
+    ),
+    sa.Column("error", sa.Text, comment="Why it was interrupted."),
+)
+CHANGES = sa.Table(
+    "activation_changes",
+    METADATA,
+    sa.Column("run_id", sa.String(40), primary_key=True),
+    sa.Column("record_key", sa.String(255), primary_key=True),
+    sa.Column("destination", sa.String(60), nullable=False),
+    sa.Column("sync", sa.String(120), nullable=False),
+    sa.Column("operation", sa.String(10), nullable=False, comment="create, update or remove."),
+    sa.Column("changed_fields", sa.Text, nullable=False, comment="Names of the fields that differ, joined by commas."),
+    sa.Column("old_fingerprint", sa.String(32)),
+    sa.Column("new_fingerprint", sa.String(32)),
+    sa.Column("idempotency_key", sa.String(36), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, comment="1 for the first try of this content, more after failures."),
+    sa.Column("intended_at", _INSTANT, nullable=False),
+    sa.Column("outcome", sa.String(10), comment="succeeded, failed or skipped; null while open."),
+    sa.Column("reason", sa.Text, comment="Why it failed or was skipped, or how an open outcome was resolved."),
+    sa.Column("resolved_at", _INSTANT),
+)
+sa.Index("activation_changes_key", CHANGES.c.idempotency_key)
+sa.Index(
+    "activation_changes_open",
+    CHANGES.c.destination,
+    CHANGES.c.sync,
+    sqlite_where=CHANGES.c.outcome.is_(None),
+    postgresql_where=CHANGES.c.outcome.is_(None),
+)
+STATE = sa.Table(
+    "activation_state",
+    METADATA,
+    sa.Column("destination", sa.String(60), primary_key=True),
+    sa.Column("sync", sa.String(120), primary_key=True),
+    sa.Column("record_key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(32), nullable=False, comment="Of the mapped fields held; 'gone' where the record no longer exists."),
+    sa.Column("fields", sa.Text, nullable=False, comment="What is held, as JSON."),
+    sa.Column("run_id", sa.String(40), nullable=False, comment="The push that last learnt or wrote it."),
+    sa.Column("updated_at", _INSTANT, nullable=False),
+)
+# Holds all that a plan reads, so that planning never touches the wide rows.
+sa.Index("activation_state_plan", STATE.c.destination, STATE.c.sync, STATE.c.record_key, STATE.c.fingerprint)
+
+
+@dataclass(frozen=True)
+class OpenIntent:
+    """A change whose outcome nobody knows."""
+
+    run_id: str
+    record_key: str
+    operation: str
+    new_fingerprint: str | None
+
+
+class Ledger:
+    """The ledger of one operational store. A context manager; safe for one thread, other processes may read."""
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+        if self._is_file:
+            Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = sa.create_engine(self._url)
+        if self._url.get_backend_name() == "sqlite":
+            sa.event.listen(self.engine, "connect", _set_sqlite_pragmas)
+        METADATA.create_all(self.engine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def _is_file(self) -> bool:
+        return self._is_sqlite and self._url.database not in (None, "", ":memory:")
+
+    @contextmanager
+    def exclusive(self, sync: Sync) -> Iterator[None]:
+        """Hold the sync against every other process; let go by itself when this one dies."""
+        busy = SyncBusyError(f"{sync.destination}/{sync.name} is being pushed by another process; run again when it is done")
+        if self._is_file:
+            lock_path = Path(f"{self._url.database}.{sync.destination}-{sync.name}.lock")
+            with lock_path.open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise busy from None
+                yield
+        elif self._is_sqlite:
+            yield
+        else:
+            with self.engine.connect() as connection:
+                name = sa.func.hashtext(f"commerce:{sync.destination}/{sync.name}")
+                if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(name))):
+                    raise busy
+                try:
+                    yield
+                finally:
+                    connection.scalar(sa.select(sa.func.pg_advisory_unlock(name)))
+
+    def fingerprints(self, sync: Sync) -> pl.DataFrame:
+        """`record_key`, `fingerprint` of every record of the sync, in bulk."""
+        with self.engine.connect() as connection:
+            pages = _sqlite_pages(connection, sync) if self._is_sqlite else _row_pages(connection, sync)
+            return pl.concat([pl.DataFrame(schema={"record_key": pl.String, "fingerprint": pl.String}), *pages])
+
+    def fields(self, sync: Sync, keys: Sequence[str]) -> dict[str, Fields]:
+        """What is held under these keys, as far as known."""
+        held: dict[str, Fields] = {}
+        with self.engine.connect() as connection:
+            for some in _in_batches(keys):
+                query = sa.select(STATE.c.record_key, STATE.c.fields).where(
+                    STATE.c.destination == sync.destination, STATE.c.sync == sync.name, STATE.c.record_key.in_(some)
+                )
+                held.update({row.record_key: json.loads(row.fields) for row in connection.execute(query)})
+        return held
+
+    def start_run(self, sync: Sync, run_id: str, requested_by: str | None) -> None:
+        row = {"run_id": run_id, "requested_by": requested_by, "destination": sync.destination, "sync": sync.name}
+        with self.engine.begin() as connection:
+            connection.execute(RUNS.insert(), {**row, "status": "running", "started_at": _now()})
+            # Only one push of a sync runs at a time, and this one holds it: whatever else says `running` was killed.
+            connection.execute(
+                RUNS.update().where(
+                    RUNS.c.destination == sync.destination, RUNS.c.sync == sync.name, RUNS.c.status == "running", RUNS.c.run_id != run_id
+                ),
+                {"status": "interrupted", "finished_at": _now(), "error": "the process ended before the push did"},
+            )
+
+    def finish_run(self, run_id: str, status: str, counts: Mapping[str, int], error: str | None = None) -> None:
+        values = {f"{name}_count": count for name, count in counts.items()}
+        with self.engine.begin() as connection:
+            connection.execute(
+                RUNS.update().where(RUNS.c.run_id == run_id), {**values, "status": status, "finished_at": _now(), "error": error}
+            )
+
+    def intend(self, sync: Sync, run_id: str, changes: Sequence[Change]) -> None:
+        """Write down what is about to be written outside; durable when this returns."""
+        earlier = self._failures_by_key([change.idempotency_key for change in changes])
+        rows = [
+            {
+                "run_id": run_id,
+                "record_key": change.record_key,
+                "destination": sync.destination,
+                "sync": sync.name,
+                "operation": change.operation,
+                "changed_fields": ",".join(change.changed_fields),
+                "old_fingerprint": change.old_fingerprint,
+                "new_fingerprint": change.new_fingerprint,
+                "idempotency_key": change.idempotency_key,
+                "attempt": 1 + earlier.get(change.idempotency_key, 0),
+                "intended_at": _now(),
+            }
+            for change in changes
+        ]
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(CHANGES.insert(), rows)
+
+    def _failures_by_key(self, keys: Sequence[str]) -> dict[str, int]:
+        failures: dict[str, int] = {}
+        with self.engine.connect() as connection:
+            for some in _in_batches(keys):
+                query = (
+                    sa.select(CHANGES.c.idempotency_key, sa.func.count().label("failures"))
+                    .where(CHANGES.c.idempotency_key.in_(some), CHANGES.c.outcome == "failed")
+                    .group_by(CHANGES.c.idempotency_key)
+                )
+                failures.update({row.idempotency_key: row.failures for row in connection.execute(query)})
+        return failures
+
+    def settle(self, sync: Sync, run_id: str, results: Sequence[tuple[str, RowResult]]) -> None:
+        """Write outcomes, and what is held now, in one transaction. Each result comes with the run that intended it."""
+        now = _now()
+        outcomes = [
+            {"of_run": intended_by, "of_key": result.record_key, "outcome": result.outcome, "reason": result.reason, "resolved_at": now}
+            for intended_by, result in results
+            if result.outcome != "unknown"
+        ]
+        held, dropped = [], []
+        for _, result in results:
+            key = {"destination": sync.destination, "sync": sync.name, "record_key": result.record_key}
+            if result.is_gone:
+                held.append({**key, "fingerprint": GONE, "fields": "{}", "run_id": run_id, "updated_at": now})
+            elif result.held is not None and any(result.held.get(name) is not None for name in sync.mapped):
+                text = json.dumps(dict(result.held), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+                row = {"fingerprint": fingerprint(result.held, sync.mapped), "fields": text, "run_id": run_id, "updated_at": now}
+                held.append({**key, **row})
+            elif result.held is not None:
+                dropped.append({f"of_{name}": value for name, value in key.items()})
+        with self.engine.begin() as connection:
+            if outcomes:
+                of_change = sa.and_(CHANGES.c.run_id == sa.bindparam("of_run"), CHANGES.c.record_key == sa.bindparam("of_key"))
+                connection.execute(CHANGES.update().where(of_change), outcomes)
+            if held:
+                connection.execute(self._upsert_state(), held)
+            if dropped:
+                columns = (STATE.c.destination, STATE.c.sync, STATE.c.record_key)
+                connection.execute(STATE.delete().where(*(column == sa.bindparam(f"of_{column.name}") for column in columns)), dropped)
+
+    def _upsert_state(self) -> sa.sql.dml.Insert:
+        written = ("fingerprint", "fields", "run_id", "updated_at")
+        insert = sqlite.insert(STATE) if self._is_sqlite else postgresql.insert(STATE)
+        return insert.on_conflict_do_update(
+            index_elements=["destination", "sync", "record_key"], set_={name: insert.excluded[name] for name in written}
+        )
+
+    def open_intents(self, sync: Sync) -> list[OpenIntent]:
+        """Changes whose outcome is not known, oldest first."""
+        query = (
+            sa.select(CHANGES.c.run_id, CHANGES.c.record_key, CHANGES.c.operation, CHANGES.c.new_fingerprint)
+            .where(CHANGES.c.destination == sync.destination, CHANGES.c.sync == sync.name, CHANGES.c.outcome.is_(None))
+            .order_by(CHANGES.c.intended_at, CHANGES.c.run_id, CHANGES.c.record_key)
+        )
+        with self.engine.connect() as connection:
+            return [OpenIntent(**row) for row in connection.execute(query).mappings()]
+
+    def count_open_intents(self, sync: Sync) -> int:
+        query = sa.select(sa.func.count()).where(
+            CHANGES.c.destination == sync.destination, CHANGES.c.sync == sync.name, CHANGES.c.outcome.is_(None)
+        )
+        with self.engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """The tables an analyst may see, typed also when empty: runs, and changes without any value that was written."""
+        with self.engine.connect() as connection:
+            return {
+                table.name: _frame(connection, table, order)
+                for table, order in ((RUNS, [RUNS.c.run_id]), (CHANGES, [*CHANGES.primary_key]))
+            }
+
+
+def ledger_frames(url: str) -> dict[str, pl.DataFrame]:
+    """`activation_runs` and `activation_changes` of the ledger at `url`, for publishing."""
+    with Ledger(url) as ledger:
+        return ledger.frames()
+
+
+@cache
+def _sql(name: str) -> str:
+    return (files("commerce_assets.activation") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _sqlite_pages(connection: sa.Connection, sync: Sync) -> Iterator[pl.DataFrame]:
+    # The driver's own cursor: SQLAlchemy would only look at one large text value a page.
+    cursor = connection.connection.cursor()
+    after: str = ""
+    while True:
+        cursor.execute(
+            _sql("state_page_sqlite"), {"destination": sync.destination, "sync": sync.name, "after": after, "page_rows": PAGE_ROWS}
+        )
+        page, after = cursor.fetchone() or (None, "")
+        if page is None:
+            return
+        yield pl.read_csv(
+            page.encode(),
+            has_header=False,
+            separator=SEPARATOR,
+            quote_char=None,
+            schema={"record_key": pl.String, "fingerprint": pl.String},
+        )
+
+
+def _row_pages(connection: sa.Connection, sync: Sync) -> Iterator[pl.DataFrame]:
+    query = sa.select(STATE.c.record_key, STATE.c.fingerprint).where(STATE.c.destination == sync.destination, STATE.c.sync == sync.name)
+    result = connection.execution_options(stream_results=True).execute(query)
+    for rows in result.partitions(PAGE_ROWS):
+        keys, fingerprints = zip(*rows, strict=True)
+        yield pl.DataFrame({"record_key": keys, "fingerprint": fingerprints}, schema={"record_key": pl.String, "fingerprint": pl.String})
+
+
+def _frame(connection: sa.Connection, table: sa.Table, order: Iterable[Any]) -> pl.DataFrame:
+    types: dict[type, pl.DataType] = {sa.DateTime: pl.Datetime("us", "UTC"), sa.BigInteger: pl.Int64(), sa.Integer: pl.Int64()}
+    schema = {column.name: next((types[t] for t in types if isinstance(column.type, t)), pl.String()) for column in table.columns}
+    rows = [tuple(row) for row in connection.execute(sa.select(table).order_by(*order))]
+    if connection.dialect.name != "sqlite":
+        return pl.DataFrame(rows, schema=schema, orient="row")
+    # SQLite keeps no zone; every moment in the ledger is UTC.
+    as_read = {name: pl.Datetime("us") if isinstance(dtype, pl.Datetime) else dtype for name, dtype in schema.items()}
+    moments = [name for name, dtype in schema.items() if isinstance(dtype, pl.Datetime)]
+    return pl.DataFrame(rows, schema=as_read, orient="row").with_columns(pl.col(moments).dt.replace_time_zone("UTC"))
+
+
+def _in_batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), KEYS_A_QUERY):
+        yield keys[start : start + KEYS_A_QUERY]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _set_sqlite_pragmas(connection: Any, _: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        connection.execute(f"pragma {pragma}")
