@@ -1,0 +1,161 @@
+"""`fulfillmentCreate`, and fulfillment orders, which are derived from their order.
+
+Every order has one fulfillment order, with the order's number: its lines are the order's lines (with the lines' numbers),
+what remains of them is what is neither shipped nor refunded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commerce_assets.sandbox.context import Context
+from commerce_assets.sandbox.documents import Doc, fulfillment_doc, gid, gid_number
+from commerce_assets.sandbox.mutations import inventory
+from commerce_assets.sandbox.mutations._shared import Rejected, mutation, number_of, user_error
+from commerce_assets.sandbox.store import Store
+
+
+def fulfillment_orders(store: Store, order: Doc) -> list[Doc]:
+    """The fulfillment orders of an order, as documents; none where nothing is to be shipped."""
+    lines = [line for line in order.get("lineItems") or () if not line.get("isGiftCard")]
+    if not lines:
+        return []
+    remaining = sum(line.get("unfulfilledQuantity") or 0 for line in lines)
+    shipped = bool([entry for entry in order.get("fulfillments") or () if entry.get("status") != "CANCELLED"])
+    if order.get("cancelledAt"):
+        status = "CLOSED" if shipped else "CANCELLED"
+    elif remaining:
+        status = "IN_PROGRESS" if shipped else "OPEN"
+    else:
+        status = "CLOSED"
+    number = gid_number(order["id"])
+    location = _assigned(store, order)
+    return [
+        {
+            "id": gid("FulfillmentOrder", number),
+            "status": status,
+            "requestStatus": "UNSUBMITTED",
+            "createdAt": order["createdAt"],
+            "updatedAt": order["updatedAt"],
+            "order": {"id": order["id"]},
+            "orderId": order["id"],
+            "orderName": order["name"],
+            "orderProcessedAt": order["processedAt"],
+            "assignedLocation": {
+                "name": (location or {}).get("name", ""),
+                "location": {"id": location["id"]} if location else None,
+                "countryCode": ((location or {}).get("address") or {}).get("countryCode"),
+            },
+            "lineItems": [_line(line) for line in lines],
+        }
+    ]
+
+
+def _line(line: Doc) -> Doc:
+    return {
+        "id": gid("FulfillmentOrderLineItem", gid_number(line["id"])),
+        "lineItem": line,
+        "totalQuantity": line["quantity"],
+        "remainingQuantity": line.get("unfulfilledQuantity") or 0,
+        "productTitle": line["title"],
+        "variantTitle": line.get("variantTitle"),
+        "sku": line.get("sku"),
+        "requiresShipping": bool(line.get("requiresShipping")),
+    }
+
+
+def _assigned(store: Store, order: Doc) -> Doc | None:
+    """Where the order is to be shipped from: where its stock is claimed, else the shop's first active location."""
+    for held in order.get("_claims") or ():
+        return store.get("Location", held["location"])
+    return next((doc for _, _, doc in store.iterate("Location", "t.is_active", limit=1)), None)
+
+
+def fulfillment_status(order: Doc) -> str:
+    """An order's fulfillment status, by what is left to ship."""
+    lines = order.get("lineItems") or ()
+    left = sum(line.get("unfulfilledQuantity") or 0 for line in lines)
+    shipped = any(entry.get("status") == "SUCCESS" for entry in order.get("fulfillments") or ())
+    if shipped:
+        return "PARTIALLY_FULFILLED" if left else "FULFILLED"
+    return "UNFULFILLED"
+
+
+def fulfill_lines(ctx: Context, order: Doc, lines: list[tuple[Doc, int]], *, location: int | None, tracking: list[Doc]) -> Doc:
+    """Add a shipment of these (line, quantity) to an order: lines, status and stock follow. The order is not put back."""
+    now = ctx.now()
+    numbers = ctx.store.next_ids("FulfillmentLineItem", len(lines))
+    shipments = order.setdefault("fulfillments", [])
+    if location is None:
+        assigned = _assigned(ctx.store, order)
+        location = gid_number(assigned["id"]) if assigned else None
+    fulfillment = fulfillment_doc(
+        ctx.store.next_id("Fulfillment"),
+        f"{order['name']}-F{len(shipments) + 1}",
+        now,
+        location=location,
+        lines=[(number, gid_number(line["id"]), quantity) for number, (line, quantity) in zip(numbers, lines, strict=True)],
+        trackingInfo=tracking,
+    )
+    shipments.append(fulfillment)
+    for line, quantity in lines:
+        inventory.ship(ctx, order, line, quantity)
+        line["unfulfilledQuantity"] = max((line.get("unfulfilledQuantity") or 0) - quantity, 0)
+    order["displayFulfillmentStatus"] = fulfillment_status(order)
+    order["updatedAt"] = now
+    return fulfillment
+
+
+@mutation
+def fulfillment_create(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
+    """Ship what is named, or all that remains, of one order's fulfillment order."""
+    wanted = args["fulfillment"]
+    groups = wanted["lineItemsByFulfillmentOrder"]
+    path = ["fulfillment", "lineItemsByFulfillmentOrder"]
+    if not groups:
+        raise Rejected([user_error(path, "Line items by fulfillment order can't be blank")], fulfillment=None)
+    numbers = {number_of(group["fulfillmentOrderId"], "FulfillmentOrder") for group in groups}
+    order = ctx.store.get("Order", min(numbers))
+    if order is None or len(numbers) > 1:
+        message = "Fulfillment order does not exist." if order is None else "All fulfillment orders must be of one order."
+        raise Rejected([user_error([*path, "fulfillmentOrderId"], message)], fulfillment=None)
+    derived = fulfillment_orders(ctx.store, order)
+    if not derived or derived[0]["status"] not in ("OPEN", "IN_PROGRESS"):
+        status = derived[0]["status"].lower() if derived else "closed"
+        message = f"Fulfillment order {min(numbers)} has an unfulfillable status= {status}."
+        raise Rejected([user_error(["fulfillment"], message)], fulfillment=None)
+    lines = _wanted_lines(order, groups)
+    tracking = _tracking(wanted.get("trackingInfo") or {})
+    fulfillment = fulfill_lines(ctx, order, lines, location=None, tracking=tracking)
+    ctx.store.put("Order", order)
+    return {"fulfillment": {"id": fulfillment["id"]}}
+
+
+def _wanted_lines(order: Doc, groups: list[dict[str, Any]]) -> list[tuple[Doc, int]]:
+    by_number = {gid_number(line["id"]): line for line in order["lineItems"]}
+    wanted: dict[int, int] = {}
+    for group in groups:
+        rows = group.get("fulfillmentOrderLineItems")
+        if not rows:
+            wanted.update({number: line.get("unfulfilledQuantity") or 0 for number, line in by_number.items()})
+            continue
+        for row in rows:
+            number = number_of(row["id"], "FulfillmentOrderLineItem")
+            wanted[number] = wanted.get(number, 0) + row["quantity"]
+    lines = []
+    for number, quantity in wanted.items():
+        line = by_number.get(number)
+        if line is None or quantity > (line.get("unfulfilledQuantity") or 0) or quantity < 0:
+            raise Rejected([user_error(["fulfillment"], "Invalid fulfillment order line item quantity requested.")], fulfillment=None)
+        if quantity:
+            lines.append((line, quantity))
+    return lines
+
+
+def _tracking(given: dict[str, Any]) -> list[Doc]:
+    numbers = given.get("numbers") or ([given["number"]] if given.get("number") else [])
+    links = given.get("urls") or ([given["url"]] if given.get("url") else [])
+    return [
+        {"number": number, "company": given.get("company"), "url": links[index] if index < len(links) else None}
+        for index, number in enumerate(numbers)
+    ]
