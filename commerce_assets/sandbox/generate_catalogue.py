@@ -151,19 +151,21 @@ def draw_catalogue(rng: np.random.Generator, count: int, as_of: int, new_id: Cal
             documents.append(product_doc(product, title, handle, created, variants=variants, **more))
     gift_cards = _gift_cards(documents, as_of, new_id)
     rows.sort(key=lambda row: (row[0], row[7]))
-    pence, share, winter, taxable, product_ids, variant_ids, item_ids, skus, titles, names, vendors = zip(*rows, strict=True)
+    prices, shares, winter, taxable, product_ids, variant_ids, item_ids, skus, titles, names, vendors = (
+        list(column) for column in zip(*rows, strict=True)
+    )
     return Catalogue(
-        np.array(pence),
-        np.array(share),
+        np.array(prices),
+        np.array(shares),
         np.array(winter),
         np.array(taxable),
-        list(product_ids),
-        list(variant_ids),
-        list(item_ids),
-        list(skus),
-        list(titles),
-        list(names),
-        list(vendors),
+        product_ids,
+        variant_ids,
+        item_ids,
+        skus,
+        titles,
+        names,
+        vendors,
         gift_cards,
         documents,
     )
