@@ -27,7 +27,8 @@ def when_upstream_changed() -> AutomationCondition:
 
 def by_the_clock(cron: str) -> AutomationCondition:
     """Once a tick, unless it is already running: for what has nothing upstream in the graph."""
-    return AutomationCondition.cron_tick_passed(cron).since_last_handled() & ~AutomationCondition.in_progress()
+    due: AutomationCondition = AutomationCondition.cron_tick_passed(cron)
+    return due.since_last_handled() & ~AutomationCondition.in_progress()
 
 
 def sensor() -> dg.AutomationConditionSensorDefinition:

@@ -7,6 +7,7 @@ Does not belong here: what the tables hold (`dbt_project/`), when things run (`d
 from commerce_assets.warehouse.connection import WarehouseBusyError, WarehouseError, WarehouseMissingError, reading, writing
 from commerce_assets.warehouse.masking import Masking
 from commerce_assets.warehouse.publish import Published, Publisher, PublishError
+from commerce_assets.warehouse.published import publish_warehouse, rollback_warehouse
 
 __all__ = [
     "Masking",

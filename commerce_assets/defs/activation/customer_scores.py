@@ -1,8 +1,10 @@
 """The push of customer scores to the storefront: metafields and lifecycle tags of exactly the customers whose values changed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -48,7 +50,7 @@ def customer_scores_push(gate_before: Callable[[Sequence[dg.AssetKey]], Gate]) -
     )
     def customer_scores(
         context: dg.AssetExecutionContext, config: PushConfig, storefront: Storefront, warehouse: Warehouse, lake: LakeFolder
-    ):  # type: ignore[no-untyped-def]
+    ) -> Iterator[Any]:
         gate.refuse_when_shut(context.instance, "push of customer scores")
         refuse_stale_scores(lake, datetime.now(UTC), timedelta(hours=load_settings().scores_max_age_hours))
         report = push_scores(storefront, warehouse, dry_run=config.dry_run, requested_by=context.run_id, say=context.log.info)
@@ -65,19 +67,20 @@ def push_scores(
 ) -> "PushReport":
     """Read what the storefront should hold, and make it so (or only plan it)."""
     from commerce_assets.activation.customer_scores import push_customer_scores
-    from commerce_assets.activation.ledger import Ledger
+    from commerce_assets.sources.shopify.bulk import run_mutation
 
     settings = load_settings()
     with warehouse.reading() as connection:
         desired = connection.execute("FROM sync.sync_shopify__customer_scores").pl()
-    with Ledger(settings.ops_url) as ledger, storefront.client() as client:
+    with storefront.client() as client, TemporaryDirectory() as folder:
         return push_customer_scores(
             desired,
-            ledger,
             client,
-            bulk_threshold=settings.bulk_push_threshold,
+            settings.ops_url,
             dry_run=dry_run,
-            requested_by=requested_by,
+            bulk=lambda mutation, rows: run_mutation(client, mutation, rows, Path(folder), label="customer scores", progress=say),
+            bulk_threshold=settings.bulk_push_threshold,
+            run_id=requested_by,
             progress=lambda done, of: say(f"push: {done:,} of {of:,} customers"),
         )
 
@@ -106,7 +109,7 @@ def newest_score(lake: LakeFolder) -> datetime | None:
     return newest if isinstance(newest, datetime) else None
 
 
-def report_metadata(report: "PushReport") -> dict[str, object]:
+def report_metadata(report: "PushReport") -> dict[str, Any]:
     """Counts of a push; ids of a few customers, never a value."""
     counts = ("desired", "creates", "updates", "removals", "unchanged", "succeeded", "failed", "gone", "unknown", "resolved", "requests")
     return {
