@@ -1,7 +1,7 @@
 """Spoils documents so that each breaks exactly one contract rule, and says which record and which rule.
 
-A defect is named `(table, id, rule)` in the words of the contracts: the table's name, the id that is its key (a composite
-key as `a/b`, a malformed id as it stands in the document) and the rule. A document gets at most one defect. What hangs on a
+A defect is named `(table, id, rule)` in the words of the contracts: the table's name, the number that is its key (a composite
+key as the text `a/b`) and the rule. A document gets at most one defect. What hangs on a
 spoiled record falls with it (`parent_rejected`) and is not listed.
 
 Order and line defects go to orders without refunds, whose line items need no drain through typed GraphQL: only bulk results
@@ -10,7 +10,7 @@ print wrong types as they are. A customer's currency cannot be spoiled, since th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from commerce_assets.sandbox.documents import Doc, InventoryLevel, gid_number, instant
+from commerce_assets.sandbox.documents import Doc, gid_number, instant
 
 # Visa's published test number: passes the Luhn check, belongs to nobody.
 CARD_NUMBER = "4111 1111 1111 1111"
@@ -38,30 +38,28 @@ class Spoiler:
     change: Callable[[Doc], int | str]
 
 
-def soil(rng: np.random.Generator, rate: float, families: dict[str, list[Doc]], levels: list[InventoryLevel]) -> list[Defect]:
-    """Spoils about `rate` of each family's documents (at least one when `rate` is above 0), in place; returns the defects."""
-    if not rate:
-        return []
-    found: list[Defect] = []
-    for kind, docs in families.items():
-        found += _spoil(rng, rate, docs, SPOILERS[kind])
-    items = [variant["inventoryItem"] for product in families.get("Product", []) for variant in product["variants"]]
-    found += _spoil(rng, rate, items, ITEM_SPOILERS)
-    bad_items = {defect["id"] for defect in found if defect["table"] == "inventory_items"}
-    found += _spoil(rng, rate, [level for level in levels if level["itemId"] not in bad_items], LEVEL_SPOILERS)
-    return found
+class Soiler:
+    """Spoils about `rate` of the documents of one family, batch after batch (at least one of the first, when `rate` is above 0)."""
 
+    def __init__(self, rng: np.random.Generator, rate: float, spoilers: tuple[Spoiler, ...]) -> None:
+        """The ways to spoil take turns, in an order drawn from `rng`."""
+        self.rng, self.rate = rng, rate
+        self.turn = [spoilers[index] for index in rng.permutation(len(spoilers)).tolist()]
+        self.found: list[Defect] = []
+        self._seen = self._tried = 0
 
-def _spoil(rng: np.random.Generator, rate: float, docs: list[Any], spoilers: tuple[Spoiler, ...]) -> list[Defect]:
-    pool = [docs[index] for index in rng.permutation(len(docs)).tolist()]
-    turn = [spoilers[index] for index in rng.permutation(len(spoilers)).tolist()]
-    found: list[Defect] = []
-    for step in range(max(1, round(rate * len(docs)))):
-        spoiler = turn[step % len(turn)]
-        position = next((position for position, doc in enumerate(pool) if spoiler.applies(doc)), None)
-        if position is not None:
-            found.append({"table": spoiler.table, "id": spoiler.change(pool.pop(position)), "rule": spoiler.rule})
-    return found
+    def spoil(self, docs: Sequence[Any]) -> None:
+        """Spoils documents of a batch in place, so many that the rate holds over all batches so far."""
+        if not self.rate or not docs:
+            return
+        self._seen += len(docs)
+        pool = [docs[index] for index in self.rng.permutation(len(docs)).tolist()]
+        for step in range(self._tried, max(1, round(self.rate * self._seen))):
+            spoiler = self.turn[step % len(self.turn)]
+            position = next((position for position, doc in enumerate(pool) if spoiler.applies(doc)), None)
+            if position is not None:
+                self.found.append({"table": spoiler.table, "id": spoiler.change(pool.pop(position)), "rule": spoiler.rule})
+            self._tried += 1
 
 
 # -- what a change needs to know of a document
@@ -170,19 +168,15 @@ def _too_much_back(order: Doc) -> int:
     return _number(refund)
 
 
-def _bad_id(kind: str) -> Callable[[Doc], str]:
-    def change(doc: Doc) -> str:
-        number = _number(doc)
-        doc["id"] = f"gid://shopify/{kind}/N-{number}"
-        return str(doc["id"])
-
-    return change
+def _bad_parent(transaction: Doc) -> int:
+    transaction["parentTransaction"] = {"id": "gid://shopify/OrderTransaction/none"}
+    return _number(transaction)
 
 
-def _bad_customer_id(customer: Doc) -> str:
-    customer["_key"] = _number(customer)
-    customer["id"] = f"gid://shopify/Customer/C-{customer['_key']}"
-    return str(customer["id"])
+def _bad_customer_id(customer: Doc) -> int:
+    # The number can still be read, so that only the form is wrong.
+    customer["id"] += "?legacy=1"
+    return _number(customer)
 
 
 def _bad_email(customer: Doc) -> int:
@@ -208,7 +202,7 @@ _LINE: tuple[tuple[str, Callable[[Doc], int | str]], ...] = (
     ("price_not_negative", _set("originalUnitPriceSet", lambda old: f"-{old}")),
     ("quantity_not_negative", _set("quantity", lambda old: -old)),
     ("currency_known", _set("originalUnitPriceSet", _strange)),
-    ("no_card_number", _set("title", lambda old: f"{old} {CARD_NUMBER}")),
+    ("no_card_number", _set("title", lambda old: f"Card {CARD_NUMBER}: {old}")),
     ("wrong_type", _set("quantity", "three")),
     ("not_null:title", _set("title", None)),
     ("id_format", _bad_variant),
@@ -217,7 +211,7 @@ _TRANSACTION: tuple[tuple[str, Callable[[Doc], int | str]], ...] = (
     ("amount_not_negative", _set("amountSet", lambda old: f"-{old}")),
     ("currency_known", _set("amountSet", _strange)),
     ("wrong_type", _set("amountSet", _worded("a lot"))),
-    ("id_format", _bad_id("OrderTransaction")),
+    ("id_format", _bad_parent),
     ("naive_time", _set("createdAt", _naive)),
     ("not_null:kind", _set("kind", None)),
 )

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from commerce_assets.sandbox import documents as d
-from commerce_assets.sandbox.dirt import soil
+from commerce_assets.sandbox.dirt import ITEM_SPOILERS, LEVEL_SPOILERS, SPOILERS, Soiler
 from commerce_assets.sandbox.generate_catalogue import draw_catalogue
 from commerce_assets.sandbox.generate_orders import OrderMaker, draw_baskets, draw_plan
 from commerce_assets.sandbox.generate_people import (
@@ -39,6 +41,7 @@ from commerce_assets.sandbox.moments import stamp
 from commerce_assets.sandbox.store import DEFAULT_ID_START, ID_START, ID_STEP, Store
 
 CUSTOMERS, PRODUCTS = 2_000, 500
+BATCH = 4_096
 LOCATIONS = (
     ("London warehouse", {"city": "London", "provinceCode": "ENG", "zip": "E16 2AA", "countryCode": "GB"}),
     ("Rotterdam warehouse", {"city": "Rotterdam", "zip": "3011 AA", "countryCode": "NL"}),
@@ -74,15 +77,13 @@ def fill(store_dir: Path | str, scale: float = 1.0, seed: int = 1, dirt: float =
     """Fill the empty store in `store_dir`; returns what it holds now and how long it took.
 
     `scale` 1 is about 2,000 customers, 12,000 orders and 500 products over the two years before `as_of` (default: now);
-    `dirt` is the share of records that get one defect each.
+    `dirt` is the share of records that get one defect each. An `as_of` without zone is taken as UTC.
     """
     if scale <= 0 or not 0 <= dirt < 1:
         raise FillError(f"scale {scale} must be positive and dirt {dirt} at least 0 and below 1")
     began = time.perf_counter()
     moment = datetime.now(UTC) if as_of is None else as_of
-    if moment.tzinfo is None:
-        raise FillError("as_of needs a time zone")
-    now = int(moment.timestamp())
+    now = int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
     store = Store(Path(store_dir))
     try:
         if store.count("Order", limit=1) or store.count("Customer", limit=1) or store.count("Product", limit=1):
@@ -121,28 +122,38 @@ def _fill(store: Store, scale: float, seed: int, dirt: float, now: int) -> dict[
         return None, person(guests[order], 900_000 + order, MARKETS[guest_markets[order]], -1)
 
     maker = OrderMaker(order_rng, plan, baskets, catalogue, locations, now, ids.new, customer_of)
-    orders = list(maker.orders())
+    soilers = {kind: Soiler(dirt_rng, dirt, spoilers) for kind, spoilers in SPOILERS.items()}
+    counts: Counter[str] = Counter()
+
+    store.set_shop(d.shop_doc("Bramble & Finch", "bramble-and-finch.myshopify.com", "GBP", "Europe/London", stamp(opened)))
+    store.insert_many("Location", location_docs)
+    store.insert_many("Order", _counted(_soiled(maker.orders(), soilers["Order"]), counts))
+
     customer_docs = list(_customers(person_rng, customers, numbers, people, maker.last_touch, now))
     customer_docs += _leads(person_rng, max(1, customers.market.size // 25), ids, now)
-
+    products = catalogue.documents
+    items = [variant["inventoryItem"] for product in products for variant in product["variants"]]
     policies = {
         d.gid_number(variant["inventoryItem"]["id"]): variant["inventoryPolicy"]
-        for product in catalogue.documents
+        for product in products
         for variant in product["variants"]
         if variant["inventoryItem"]["tracked"]
     }
     stock = draw_stock(stock_rng, policies, locations, maker.moves, opened, now)
-    metafields = list(_metafields(catalogue.documents, customer_docs, stock_rng, ids, now))
+    store.insert_metafields(_metafields(products, customer_docs, stock_rng, ids, now))
 
-    families = {"Order": orders, "Customer": customer_docs, "Product": catalogue.documents}
-    spoiled = soil(dirt_rng, dirt, families, stock.levels)
+    soilers["Customer"].spoil(customer_docs)
+    soilers["Product"].spoil(products)
+    soilers["InventoryItem"] = Soiler(dirt_rng, dirt, ITEM_SPOILERS)
+    soilers["InventoryItem"].spoil(items)
+    soilers["InventoryLevel"] = Soiler(dirt_rng, dirt, LEVEL_SPOILERS)
+    bad_items = {defect["id"] for defect in soilers["InventoryItem"].found}
+    soilers["InventoryLevel"].spoil([level for level in stock.levels if level["itemId"] not in bad_items])
+    spoiled = [defect for soiler in soilers.values() for defect in soiler.found]
 
-    store.set_shop(d.shop_doc("Bramble & Finch", "bramble-and-finch.myshopify.com", "GBP", "Europe/London", stamp(opened)))
-    store.insert_many("Location", location_docs)
-    for kind, docs in families.items():
-        store.insert_many(kind, docs)
+    store.insert_many("Customer", customer_docs)
+    store.insert_many("Product", products)
     store.insert_levels(stock.levels)
-    store.insert_metafields(metafields)
     ids.claim(store)
 
     parameters = {**asdict(process), "time_unit": "week", "as_of": stamp(now), "seed": seed, "scale": scale, "dirt": dirt}
@@ -152,12 +163,12 @@ def _fill(store: Store, scale: float, seed: int, dirt: float, now: int) -> dict[
     store.insert_truth("dirt", ((position, defect) for position, defect in enumerate(spoiled)))
     store.set_setting("filled", {"by": "fill", **parameters})
     return {
-        "orders": len(orders),
-        "order_lines": sum(len(order["lineItems"]) for order in orders),
-        "refunds": sum(len(order.get("refunds", ())) for order in orders),
+        "orders": counts["orders"],
+        "order_lines": counts["order_lines"],
+        "refunds": counts["refunds"],
         "customers": len(customer_docs),
-        "products": len(catalogue.documents),
-        "variants": sum(len(product["variants"]) for product in catalogue.documents),
+        "products": len(products),
+        "variants": len(items),
         "locations": len(location_docs),
         "inventory_levels": len(stock.levels),
         "bad_records": len(spoiled),
@@ -165,8 +176,22 @@ def _fill(store: Store, scale: float, seed: int, dirt: float, now: int) -> dict[
     }
 
 
+def _soiled(orders: Iterable[d.Doc], soiler: Soiler) -> Iterator[d.Doc]:
+    """The orders, spoiled by batches: memory holds one batch, however many there are."""
+    remaining = iter(orders)
+    while batch := list(islice(remaining, BATCH)):
+        soiler.spoil(batch)
+        yield from batch
+
+
+def _counted(orders: Iterable[d.Doc], counts: Counter[str]) -> Iterator[d.Doc]:
+    for order in orders:
+        counts.update(orders=1, order_lines=len(order["lineItems"]), refunds=len(order.get("refunds", ())))
+        yield order
+
+
 def dirt_list(store_dir: Path | str) -> list[dict[str, Any]]:
-    """The records that break a contract, as `{"table", "id", "rule"}`; ids as the contract's key has them."""
+    """The records that break a contract, as `{"table", "id", "rule"}`; ids as the contract's key has them (see `dirt.py`)."""
     store = Store(Path(store_dir))
     try:
         return [defect for _, defect in sorted(store.truth("dirt"), key=lambda row: int(row[0]))]

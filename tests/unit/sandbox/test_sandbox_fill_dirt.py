@@ -62,7 +62,9 @@ def gid_of(defect: Doc) -> str:
 def ids_in(value: Any) -> set[str]:
     """Every id that stands in a document."""
     if isinstance(value, dict):
-        return {i for part in value.values() for i in ids_in(part)} | ({value["id"]} if isinstance(value.get("id"), str) else set())
+        return {i for part in value.values() for i in ids_in(part)} | (
+            {value["id"].partition("?")[0]} if isinstance(value.get("id"), str) else set()
+        )
     return {i for part in value for i in ids_in(part)} if isinstance(value, list) else set()
 
 

@@ -43,9 +43,11 @@ def test_a_store_that_holds_something_is_not_filled_again(tmp_path: Path) -> Non
         fill(tmp_path, scale=0.01, seed=1, as_of=AS_OF)
 
 
-def test_a_moment_without_zone_and_a_scale_of_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FillError, match="time zone"):
-        fill(tmp_path, as_of=AS_OF.replace(tzinfo=None))
+def test_a_moment_without_zone_is_utc(tmp_path: Path) -> None:
+    assert fill(tmp_path, scale=0.01, seed=1, as_of=AS_OF.replace(tzinfo=None))["as_of"] == "2026-11-20T12:00:00Z"
+
+
+def test_a_scale_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FillError, match="scale"):
         fill(tmp_path, scale=0, as_of=AS_OF)
 
