@@ -129,7 +129,9 @@ def _fill(store: Store, scale: float, seed: int, dirt: float, now: int) -> dict[
     store.insert_many("Location", location_docs)
     store.insert_many("Order", _counted(_soiled(maker.orders(), soilers["Order"]), counts))
 
-    customer_docs = list(_customers(person_rng, customers, numbers, people, maker.last_touch, now))
+    first_seen = np.full(customers.market.size, now)
+    np.minimum.at(first_seen, plan.customer[plan.customer >= 0], plan.at[plan.customer >= 0])
+    customer_docs = list(_customers(person_rng, customers, numbers, people, first_seen.tolist(), maker.last_touch, now))
     customer_docs += _leads(person_rng, max(1, customers.market.size // 25), ids, now)
     products = catalogue.documents
     items = [variant["inventoryItem"] for product in products for variant in product["variants"]]
@@ -206,12 +208,18 @@ def _people(rng: np.random.Generator, customers: Customers) -> list[Person]:
 
 
 def _customers(
-    rng: np.random.Generator, customers: Customers, numbers: list[int], people: list[Person], last_touch: dict[int, int], now: int
+    rng: np.random.Generator,
+    customers: Customers,
+    numbers: list[int],
+    people: list[Person],
+    first_seen: list[int],
+    last_touch: dict[int, int],
+    now: int,
 ) -> list[d.Doc]:
-    """Customers' documents: made with their first order, changed with their last, or later by the merchant."""
+    """Customers' documents: made with their first order of any kind, changed with their last, or later by the merchant."""
     docs = []
     draws = rng.random((len(numbers), 8)).tolist()
-    columns = (numbers, customers.first_at.tolist(), customers.market.tolist(), customers.company.tolist())
+    columns = (numbers, first_seen, customers.market.tolist(), customers.company.tolist())
     for index, (number, first_at, market, company) in enumerate(zip(*columns, strict=True)):
         u = draws[index]
         touched = last_touch.get(index, first_at)
