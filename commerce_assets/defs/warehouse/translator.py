@@ -53,7 +53,11 @@ class HouseTranslator(DagsterDbtTranslator):
         return metadata
 
     def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition | None:
-        return automation.when_upstream_changed() if dbt_resource_props["resource_type"] == "model" else None
+        if dbt_resource_props["resource_type"] != "model":
+            return None
+        if not dbt_resource_props.get("depends_on", {}).get("nodes"):
+            return automation.by_the_clock(automation.DAILY)  # a calendar has nothing upstream that could change
+        return automation.when_upstream_changed()
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
