@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from commerce_assets.contracts import rules
 from commerce_assets.contracts.base import INSTANT, MONEY, TAGS, Contract, field
 
 
@@ -27,6 +28,11 @@ class Customers(Contract):
     created_at: INSTANT = field("When the customer was created.")
     updated_at: INSTANT = field("When anything about the customer last changed.")
 
+    gid_is_one = rules.customer_id_format("customer_gid")
+    email_is_one = rules.email_format("email")
+    currency = rules.currency_known("currency_code")
+    texts = rules.no_card_number("first_name", "last_name", "note", "tags")
+
 
 class CustomerAddresses(Contract):
     """One row an address of a customer."""
@@ -44,6 +50,10 @@ class CustomerAddresses(Contract):
     postal_code: pl.String = field("Postal code.", nullable=True, pii=True)
     country_code: pl.String = field("Country (ISO 3166-1 alpha-2).", nullable=True)
     phone: pl.String = field("Phone.", nullable=True, pii=True)
+
+    country = rules.country_known("country_code")
+    postal_code_fits = rules.postal_code_fits_country("postal_code", "country_code")
+    texts = rules.no_card_number("first_name", "last_name", "company", "address1", "address2", "city")
 
 
 class CustomerConsents(Contract):
@@ -66,3 +76,5 @@ class CustomerMetafields(Contract):
     type: pl.String = field("Metafield type.")
     value: pl.String = field("Value as text.")
     updated_at: INSTANT = field("When it last changed.")
+
+    texts = rules.no_card_number("value")

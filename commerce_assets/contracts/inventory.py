@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from commerce_assets.contracts import rules
 from commerce_assets.contracts.base import INSTANT, MONEY, Contract, field
 
 
@@ -19,6 +20,10 @@ class InventoryItems(Contract):
     currency_code: pl.String = field("Currency of the cost (ISO 4217).", nullable=True)
     created_at: INSTANT = field("When it was created.")
     updated_at: INSTANT = field("When it last changed.")
+
+    cost = rules.price_not_negative("unit_cost_amount")
+    currency = rules.currency_known("currency_code")
+    origin = rules.country_known("origin_country_code")
 
 
 class InventoryLevels(Contract):
@@ -56,6 +61,9 @@ class Locations(Contract):
     created_at: INSTANT = field("When it was created.")
     updated_at: INSTANT = field("When it last changed.")
     deactivated_at: INSTANT = field("When it was deactivated.", nullable=True)
+
+    country = rules.country_known("country_code")
+    postal_code_fits = rules.postal_code_fits_country("postal_code", "country_code")
 
 
 class SweptIds(Contract):

@@ -6,6 +6,7 @@ Shopify's gids; the gid itself is kept for the tables that are written back to o
 
 import polars as pl
 
+from commerce_assets.contracts import rules
 from commerce_assets.contracts.base import INSTANT, MONEY, TAGS, Contract, field
 
 
@@ -53,6 +54,25 @@ class Orders(Contract):
     billing_postal_code: pl.String = field("Bill-to postal code.", nullable=True, pii=True)
     billing_country_code: pl.String = field("Bill-to country (ISO 3166-1 alpha-2).", nullable=True)
 
+    amounts = rules.amount_not_negative(
+        "subtotal_amount",
+        "discount_amount",
+        "tax_amount",
+        "shipping_amount",
+        "tip_amount",
+        "total_amount",
+        "presentment_total_amount",
+        "received_amount",
+        "refunded_amount",
+    )
+    currency = rules.currency_known("currency_code")
+    presentment_currency = rules.presentment_currency_known("presentment_currency_code")
+    email_is_one = rules.email_format("email")
+    countries = rules.country_known("shipping_country_code", "billing_country_code")
+    shipping_postal_code_fits = rules.postal_code_fits_country("shipping_postal_code", "shipping_country_code")
+    billing_postal_code_fits = rules.postal_code_fits_country("billing_postal_code", "billing_country_code")
+    texts = rules.no_card_number("note", "tags", "company_name", "shipping_city", "source_name")
+
 
 class OrderLines(Contract):
     """One row a line item of an order."""
@@ -76,6 +96,11 @@ class OrderLines(Contract):
     is_shippable: pl.Boolean = field("The line needs shipping.")
     is_taxable: pl.Boolean = field("The line is taxable.")
 
+    price = rules.price_not_negative("unit_price_amount", "gross_amount")
+    quantities = rules.quantity_not_negative("quantity", "current_quantity")
+    currency = rules.currency_known("currency_code")
+    texts = rules.no_card_number("title", "variant_title", "vendor")
+
 
 class DiscountApplications(Contract):
     """One row a discount applied to an order; lines carry what each allocated to them."""
@@ -95,6 +120,9 @@ class DiscountApplications(Contract):
     value_percentage: pl.Float64 = field("Percentage value, 10.0 for ten per cent.", nullable=True, unit="percent")
     currency_code: pl.String = field("Currency of a fixed value.", nullable=True)
 
+    currency = rules.currency_known("currency_code")
+    texts = rules.no_card_number("code", "title")
+
 
 class TaxLines(Contract):
     """One row a tax charged on a line item or shipping line."""
@@ -107,6 +135,8 @@ class TaxLines(Contract):
     rate: pl.Float64 = field("Rate, 0.2 for twenty per cent.", nullable=True, unit="ratio")
     tax_amount: MONEY = field("Tax charged.")
     currency_code: pl.String = field("Currency of the amount (ISO 4217).")
+
+    currency = rules.currency_known("currency_code")
 
 
 class ShippingLines(Contract):
@@ -121,6 +151,10 @@ class ShippingLines(Contract):
     net_amount: MONEY = field("Price after discounts.")
     tax_amount: MONEY = field("Tax on shipping.")
     currency_code: pl.String = field("Currency of the amounts (ISO 4217).")
+
+    price = rules.price_not_negative("gross_amount", "net_amount")
+    currency = rules.currency_known("currency_code")
+    texts = rules.no_card_number("title", "code")
 
 
 class Transactions(Contract):
@@ -139,6 +173,9 @@ class Transactions(Contract):
     created_at: INSTANT = field("When it was created.")
     processed_at: INSTANT = field("When it was processed.", nullable=True)
 
+    amounts = rules.amount_not_negative("amount")
+    currency = rules.currency_known("currency_code")
+
 
 class Refunds(Contract):
     """One row a refund of an order; booked on the day it happened."""
@@ -151,6 +188,10 @@ class Refunds(Contract):
     note: pl.String = field("Reason given.", nullable=True, pii=True)
     refunded_amount: MONEY = field("What was paid back.")
     currency_code: pl.String = field("Currency of the amount (ISO 4217).")
+
+    amounts = rules.amount_not_negative("refunded_amount")
+    currency = rules.currency_known("currency_code")
+    texts = rules.no_card_number("note")
 
 
 class RefundLines(Contract):
@@ -168,6 +209,10 @@ class RefundLines(Contract):
     tax_amount: MONEY = field("Tax given back.")
     currency_code: pl.String = field("Currency of the amounts (ISO 4217).")
 
+    quantities = rules.quantity_not_negative("quantity")
+    amounts = rules.amount_not_negative("subtotal_amount", "tax_amount")
+    currency = rules.currency_known("currency_code")
+
 
 class Fulfillments(Contract):
     """One row a shipment."""
@@ -184,6 +229,8 @@ class Fulfillments(Contract):
     in_transit_at: INSTANT = field("When the carrier had it.", nullable=True)
     delivered_at: INSTANT = field("When it was delivered.", nullable=True)
 
+    quantities = rules.quantity_not_negative("quantity")
+
 
 class FulfillmentLines(Contract):
     """One row a line item in a shipment. Derived from the order's lines where a shipment holds the whole order (docs/decisions)."""
@@ -194,3 +241,5 @@ class FulfillmentLines(Contract):
     fulfillment_line_id: pl.Int64 = field("Fulfillment line item id; null where the row is derived.", nullable=True)
     quantity: pl.Int64 = field("Units shipped.", unit="units")
     is_derived: pl.Boolean = field("The shipment held the whole order, so this row follows from the order's lines.")
+
+    quantities = rules.quantity_not_negative("quantity")

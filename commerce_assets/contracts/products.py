@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from commerce_assets.contracts import rules
 from commerce_assets.contracts.base import INSTANT, MONEY, TAGS, Contract, field
 
 
@@ -20,6 +21,8 @@ class Products(Contract):
     created_at: INSTANT = field("When it was created.")
     updated_at: INSTANT = field("When anything about it last changed.")
     published_at: INSTANT = field("When it was published to the online store.", nullable=True)
+
+    texts = rules.no_card_number("title", "vendor", "product_type", "tags")
 
 
 class Variants(Contract):
@@ -46,6 +49,10 @@ class Variants(Contract):
     created_at: INSTANT = field("When it was created.")
     updated_at: INSTANT = field("When it last changed.")
 
+    prices = rules.price_not_negative("price_amount", "compare_at_amount", "unit_cost_amount")
+    cost_currency = rules.currency_known("unit_cost_currency_code")
+    texts = rules.no_card_number("title", "option_values")
+
 
 class ProductMedia(Contract):
     """One row an image, video or 3D model of a product."""
@@ -55,6 +62,8 @@ class ProductMedia(Contract):
     media_type: pl.String = field("MediaContentType: IMAGE, VIDEO, EXTERNAL_VIDEO, MODEL_3D.")
     status: pl.String = field("MediaStatus.")
     alt: pl.String = field("Text for those who cannot see it.", nullable=True)
+
+    texts = rules.no_card_number("alt")
 
 
 class ProductMetafields(Contract):
@@ -67,3 +76,5 @@ class ProductMetafields(Contract):
     type: pl.String = field("Metafield type.")
     value: pl.String = field("Value as text.")
     updated_at: INSTANT = field("When it last changed.")
+
+    texts = rules.no_card_number("value")

@@ -1,0 +1,3 @@
+create schema value;
+create schema reason;
+create table owners (owner_gid varchar, root_id bigint);

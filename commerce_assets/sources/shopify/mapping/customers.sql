@@ -1,0 +1,23 @@
+select
+    _line,
+    1 as _ordinal,
+    gid(id, 'Customer') as customer_id,
+    id as customer_gid,
+    firstName as first_name,
+    lastName as last_name,
+    defaultEmailAddress.emailAddress as email,
+    defaultPhoneNumber.phoneNumber as phone,
+    state,
+    locale,
+    note,
+    tags,
+    truth(taxExempt) as is_tax_exempt,
+    truth(verifiedEmail) as is_email_verified,
+    gid(defaultAddress.id, 'MailingAddress') as default_address_id,
+    whole(numberOfOrders) as storefront_order_count,
+    money(amountSpent.amount) as storefront_spent_amount,
+    currency(amountSpent.currencyCode) as currency_code,
+    instant(createdAt) as created_at,
+    instant(updatedAt) as updated_at,
+    lost(defaultAddress.id, default_address_id) as _suspect
+from parents

@@ -1,0 +1,13 @@
+select
+    _line,
+    1 as _ordinal,
+    gid(__parentId, 'Fulfillment') as fulfillment_id,
+    owner(__parentId, 'Fulfillment', owners.root_id) as order_id,
+    gid(lineItem.id, 'LineItem') as order_line_id,
+    gid(id, 'FulfillmentLineItem') as fulfillment_line_id,
+    whole(quantity) as quantity,
+    false as is_derived,
+    lost(id, fulfillment_line_id) as _suspect
+from children
+left join owners on owners.owner_gid = children.__parentId
+where _kind = 'FulfillmentLineItem'
