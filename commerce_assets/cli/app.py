@@ -2,15 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from commerce_assets.config import SANDBOX_TOKEN, Settings, SettingsError, load_settings
+from commerce_assets.config import SANDBOX_TOKEN, Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="commerce_assets: a retailer's data platform on Dagster, dbt and DuckDB."
@@ -26,12 +25,17 @@ StoreDirectory = Annotated[Path | None, typer.Option("--store", help="Folder of 
 
 def main() -> None:
     """Entry point: known errors are one line on stderr and exit code 1, never a traceback."""
-    from commerce_assets.cli.demo import DemoError
-
     try:
         app()
-    except (SettingsError, DemoError) as error:
+    except Exception as error:
+        if not _is_known(error):
+            raise
         _fail(str(error))
+
+
+def _is_known(error: Exception) -> bool:
+    """One of the rooms' own named errors: its message already says what to do."""
+    return type(error).__module__.startswith("commerce_assets.")
 
 
 def _fail(message: str) -> None:
@@ -41,15 +45,6 @@ def _fail(message: str) -> None:
 
 def _store_directory(settings: Settings, store: Path | None) -> Path:
     return store or settings.data_root / "sandbox"
-
-
-@contextmanager
-def _one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn the named errors of a room into one line and exit code 1."""
-    try:
-        yield
-    except kinds as error:
-        _fail(str(error))
 
 
 def _print(value: Any, as_json: bool, human: Callable[[Any], str]) -> None:
@@ -102,12 +97,14 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Publish the built warehouse for BI tools, or roll back to an older version."""
-    from commerce_assets.warehouse import PublishError, publish_warehouse, rollback_warehouse
+    from commerce_assets.cli import demo as demo_runner
+    from commerce_assets.warehouse import rollback_warehouse
 
     settings = load_settings()
-    with _one_line_errors(PublishError):
-        published = rollback_warehouse(settings, to) if rollback else publish_warehouse(settings)
-        _print(published.as_dict(), as_json, _table)
+    if not rollback:
+        raise SystemExit(demo_runner.run_publish(settings, as_json=as_json))
+    version = rollback_warehouse(settings, to)
+    _print({"version": version, "file": str(settings.published_path)}, as_json, _table)
 
 
 @app.command()

@@ -49,6 +49,21 @@ def run_push(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
     return 0 if report.is_ok else 1
 
 
+def run_publish(settings: Settings, *, as_json: bool) -> int:
+    """Publish the built warehouse, behind the gate that a run has."""
+    from commerce_assets.pipeline import run_publish as publish
+
+    stage = publish(settings, progress=_say)
+    summary = {
+        "is_ok": stage.is_ok,
+        "seconds": round(stage.seconds, 1),
+        "problems": list(stage.problems),
+        "file": str(settings.published_path),
+    }
+    print(json.dumps(summary, indent=2) if as_json else f"published {settings.published_path}" if stage.is_ok else "not published")
+    return 0 if stage.is_ok else 1
+
+
 def _run_once(settings: Settings, *, full: bool, as_json: bool) -> int:
     from commerce_assets.pipeline import run_pipeline
 
