@@ -115,7 +115,7 @@ class Ledger:
         self.engine = sa.create_engine(self._url)
         if self._url.get_backend_name() == "sqlite":
             sa.event.listen(self.engine, "connect", _set_sqlite_pragmas)
-        METADATA.create_all(self.engine)
+        self._create_tables()
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +125,20 @@ class Ledger:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def _create_tables(self) -> None:
+        """Tables and indexes that are not there yet, also after a first start that was killed or ran beside another."""
+        for attempt in (1, 2):
+            try:
+                METADATA.create_all(self.engine)
+                for index in (index for table in METADATA.sorted_tables for index in table.indexes):
+                    index.create(self.engine, checkfirst=True)
+            except sa.exc.DBAPIError:
+                # Another process made them between our look and our statement.
+                if attempt == 2:
+                    raise
+            else:
+                return
 
     @property
     def _is_sqlite(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fake_shopify import FakeShop
+from activation_fakes import FakeShop
 from support import free_port
 
 from commerce_assets.activation.customer_scores import SYNC, push_customer_scores

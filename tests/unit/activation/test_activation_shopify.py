@@ -1,6 +1,8 @@
 """The Shopify destination through a whole push, against a shop in memory: the contract every destination has to keep."""
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from fake_shopify import FakeShop
+from activation_fakes import FakeShop
 
 from commerce_assets.activation.customer_scores import MAPPING, SYNC, as_records, push_customer_scores
 from commerce_assets.activation.destinations.shopify import ShopifyCustomers
@@ -359,6 +361,37 @@ def test_foreign_tags_and_float_money_are_refused() -> None:
 @pytest.mark.parametrize(("amount", "text"), [("120.0000", "120"), ("0.1000", "0.1"), ("1000", "1000"), ("12.3456", "12.35"), ("0", "0")])
 def test_money_in_its_shortest_form(amount: str, text: str) -> None:
     assert as_records(desired({"number": 1, "monetary_value_amount": Decimal(amount)}))["monetary_value"].to_list() == [text]
+
+
+def test_an_intent_is_in_the_ledger_before_anything_is_written_outside(tmp_path: Path, path_options: str) -> None:
+    shop = FakeShop([gid(n) for n in range(1, 8)])
+    seen: list[bool] = []
+
+    def look(called: str, variables: Mapping[str, Any]) -> None:
+        key = variables.get("id") or (variables.get("metafields") or [{}])[0].get("ownerId")
+        if key:
+            with closing(sqlite3.connect(tmp_path / "ops.sqlite")) as other:
+                found = other.execute("select outcome from activation_changes where record_key = ?", (key,)).fetchall()
+            seen.append(found == [(None,)])
+
+    shop.fault = look
+    push_to(shop, desired(*range(1, 8)), f"sqlite:///{tmp_path / 'ops.sqlite'}", path_options)
+    assert len(seen) >= 9
+    assert all(seen)
+
+
+def test_the_ledger_on_sqlite_is_durable(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path / 'deep' / 'ops.sqlite'}") as ledger, ledger.engine.connect() as connection:
+        pragmas = [connection.exec_driver_sql(f"pragma {name}").scalar() for name in ("journal_mode", "synchronous")]
+    assert pragmas == ["wal", 2]
+
+
+def test_an_index_lost_with_a_killed_first_start_comes_back(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ops.sqlite'}"
+    with Ledger(url) as ledger, ledger.engine.begin() as connection:
+        connection.exec_driver_sql("drop index activation_state_plan")
+    with Ledger(url) as ledger, ledger.engine.connect() as connection:
+        assert connection.exec_driver_sql("select 1 from sqlite_master where name = 'activation_state_plan'").scalar() == 1
 
 
 def test_two_pushes_of_one_sync_do_not_run_side_by_side(ledger_url: str) -> None:
