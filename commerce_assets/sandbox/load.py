@@ -5,9 +5,8 @@ What a line is, says `transactions.py`. Where it goes (`docs/decisions/010-onlin
 * Every invoice with sold lines is an order named like the invoice, `sourceName` `sale` (or `adjustment`, `zero_price` where it
   holds nothing else). Postage is a shipping line, unless the order holds nothing but postage.
 * A refund belongs to its order: one Refund per credit note and order, `note` the credit note's number.
-* A credit is an order of its own (`sourceName` `credit`), named like the credit note: lines at price 0, so that its total is 0,
-  the money it gives back received beforehand (`gateway` `account`), and one refund of that amount. Sales minus refunds thus
-  count it once.
+* A credit is an order of its own (`sourceName` and tag `credit`), named like the credit note: the purchase that the file does
+  not show, received (`gateway` `account`) and refunded whole. It is no sale: the warehouse keeps orders so tagged apart.
 * A rejected line is an order with its negative total (`sourceName` `rejected`), which the contracts put in quarantine.
 * Write-offs only move stock.
 
@@ -330,7 +329,7 @@ class _OrderMaker:
         self.orders_by_class: dict[str, int] = {}
         self.refund_count = 0
         self.booked = 0
-        """What the documents made so far come to: totals less refunds, rejected ones included."""
+        """What the documents made so far come to: totals less refunds, rejected ones included; of credits only the refund counts."""
 
     def orders(self) -> Iterator[d.Doc]:
         """All documents in order of time."""
@@ -387,11 +386,11 @@ class _OrderMaker:
         return doc
 
     def _credit(self, group: _Order) -> d.Doc:
-        """Money given back for which there is no order: nothing sold, the amount received before, and refunded."""
+        """Money given back for which there is no order: the purchase that the file does not show, received and refunded whole."""
         at = min(self.at[row] for row in group.rows)
         amount = -sum(self.amount[row] for row in group.rows)
-        doc = self._document(group, at, 0, 0)
-        doc["lineItems"] = [self._line(row, 0, -self.quantity[row], current=0) for row in group.rows]
+        doc = self._document(group, at, amount, amount)
+        doc["lineItems"] = [self._line(row, self.price[row], -self.quantity[row], current=0) for row in group.rows]
         doc["subtotalLineItemsQuantity"] = -sum(self.quantity[row] for row in group.rows)
         sale = self._pay(doc, amount, at, "account")
         lines = [self._refund_line(row, row) for row in group.rows]

@@ -88,13 +88,16 @@ def found(loaded: tuple[Path, Store, dict[str, Any]]) -> dict[str, Any]:
                     totals[kind] -= Decimal(line["subtotalSet"])
                     rows[kind] += 1
                 assert amount == sum(Decimal(line["subtotalSet"]) for line in back)
-                assert Decimal(order["totalPriceSet"]) == 0
+                assert amount == Decimal(order["totalPriceSet"]) == Decimal(order["totalReceivedSet"])
+                assert order["tags"] == ["credit"]
             else:
                 totals["refund"] -= amount
                 rows["refund"] += len(back)
                 postage_back += amount != sum(Decimal(line["subtotalSet"]) for line in back)
         refunded = sum((Decimal(refund["totalRefundedSet"]) for refund in order.get("refunds", [])), Decimal(0))
         assert refunded <= Decimal(order.get("totalReceivedSet", "0"))
+        if source != "rejected":
+            assert Decimal(order["currentTotalPriceSet"]) == Decimal(order["totalPriceSet"]) - refunded >= 0
         assert all(refund["processedAt"] >= order["processedAt"] for refund in order.get("refunds", []))
         assert all(line["currentQuantity"] >= 0 for line in lines)
     return {"totals": totals, "rows": rows, "orders": orders, "names": names, "seen": seen, "postage_back": postage_back}
@@ -123,16 +126,19 @@ def test_every_class_is_found_again_in_the_documents_to_the_penny(
     assert sum(found["totals"].values()) == FILE_TOTAL
 
 
-def test_sales_less_refunds_and_the_rejected_come_to_the_files_total(loaded: tuple[Path, Store, dict[str, Any]]) -> None:
-    gross = refunds = rejected = Decimal(0)
+def test_sales_less_refunds_less_credits_and_the_rejected_come_to_the_files_total(loaded: tuple[Path, Store, dict[str, Any]]) -> None:
+    gross = refunds = credits_ = rejected = Decimal(0)
     for _, _, order in loaded[1].iterate("Order"):
+        total = Decimal(order["totalPriceSet"])
         if order["sourceName"] == "rejected":
-            rejected += Decimal(order["totalPriceSet"])
-            continue
-        gross += Decimal(order["totalPriceSet"])
-        refunds += sum((Decimal(refund["totalRefundedSet"]) for refund in order.get("refunds", [])), Decimal(0))
-    assert (gross, refunds, rejected) == (Decimal("10666684.5440"), Decimal("896812.4900"), Decimal("-22124.1200"))
-    assert gross - refunds + rejected == FILE_TOTAL
+            rejected += total
+        elif "credit" in order["tags"]:
+            credits_ += total
+        else:
+            gross += total
+            refunds += sum((Decimal(refund["totalRefundedSet"]) for refund in order.get("refunds", [])), Decimal(0))
+    assert (gross, refunds, credits_, rejected) == tuple(map(Decimal, ("10666684.544", "458084.62", "438727.87", "-22124.12")))
+    assert gross - refunds - credits_ + rejected == FILE_TOTAL
 
 
 def test_orders_by_class_match_the_invoices(loaded: tuple[Path, Store, dict[str, Any]], found: dict[str, Any]) -> None:

@@ -98,13 +98,14 @@ def test_the_store_adds_up_to_the_file_and_orders_hold_their_refunds(file: Path,
     assert first["processedAt"] == "2011-01-10T10:00:00Z"
 
 
-def test_a_credit_is_an_order_of_nothing_paid_before_and_refunded(file: Path, tmp_path: Path) -> None:
+def test_a_credit_is_an_order_apart_received_and_refunded_whole(file: Path, tmp_path: Path) -> None:
     load(tmp_path / "store", file, NAMES)
     credit = documents(tmp_path / "store")["C1008"]
-    assert (credit["totalPriceSet"], credit["totalReceivedSet"], credit["totalRefundedSet"]) == ("0.0", "5.005", "5.005")
+    assert {credit[key] for key in ("totalPriceSet", "totalReceivedSet", "totalRefundedSet", "subtotalPriceSet")} == {"5.005"}
+    assert (credit["currentTotalPriceSet"], credit["displayFinancialStatus"]) == ("0.0", "REFUNDED")
     assert [(t["kind"], t["gateway"]) for t in credit["transactions"]] == [("SALE", "account"), ("REFUND", "account")]
     assert credit["refunds"][0]["refundLineItems"][0]["id"] == "gid://shopify/RefundLineItem/9"
-    assert credit["sourceName"] == "credit"
+    assert (credit["sourceName"], credit["tags"]) == ("credit", ["credit"])
 
 
 def test_what_no_storefront_can_hold_keeps_its_negative_amount(file: Path, tmp_path: Path) -> None:
