@@ -1,7 +1,7 @@
 {#-
-    `credit` for a credit note that belongs to no order we know; `sale` for everything else.
-    Who makes such credits is told in docs/decisions/010-online-retail-classes.md.
+    `credit` for a credit note that belongs to no order we know: an order whose lines cost nothing and whose refunds are the
+    credit (docs/decisions/010-online-retail-classes.md). `sale` for everything else.
 -#}
-{% macro order_kind(source_name, tags) -%}
-    case when list_contains({{ tags }}, '{{ var("credit_order_tag") }}') then 'credit' else 'sale' end
+{% macro order_kind(source_name) -%}
+    case when {{ source_name }} = '{{ var("credit_source_name") }}' then 'credit' else 'sale' end
 {%- endmacro %}

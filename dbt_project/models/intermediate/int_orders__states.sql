@@ -8,7 +8,7 @@ with
             order_id,
             customer_id,
             processed_at,
-            {{ order_kind("source_name", "tags") }} as order_kind,
+            {{ order_kind("source_name") }} as order_kind,
             not is_test and cancelled_at is null and not is_deleted as is_reportable,
             is_deleted,
             _version_at

@@ -16,7 +16,6 @@ with
             sum(case when order_kind = 'sale' then unit_count else 0 end) as unit_count,
             sum(case when order_kind = 'sale' then gross_amount else 0 end) as gross_amount,
             sum(case when order_kind = 'sale' then discount_amount else 0 end) as discount_amount,
-            sum(case when order_kind = 'credit' then sales_amount else 0 end) as credit_amount,
             sum(case when order_kind = 'sale' then tax_amount else 0 end) as tax_amount,
             sum(case when order_kind = 'sale' then shipping_amount else 0 end) as shipping_amount,
             sum(case when order_kind = 'sale' then tip_amount else 0 end) as tip_amount,
@@ -30,13 +29,16 @@ with
         select
             refunded_on as sold_on,
             currency_code,
-            count(*) as refund_count,
-            sum(returned_quantity) as returned_unit_count,
-            sum(returned_amount) as returned_amount,
-            sum(returned_tax_amount) as returned_tax_amount,
-            sum(refunded_amount) as refunded_amount
+            sum(case when order_kind = 'sale' then 1 else 0 end) as refund_count,
+            sum(case when order_kind = 'credit' then 1 else 0 end) as credit_count,
+            sum(case when order_kind = 'sale' then returned_quantity else 0 end) as returned_unit_count,
+            sum(case when order_kind = 'sale' then returned_amount else 0 end) as returned_amount,
+            sum(case when order_kind = 'sale' then returned_tax_amount else 0 end) as returned_tax_amount,
+            sum(case when order_kind = 'sale' then refunded_amount else 0 end) as refunded_amount,
+            sum(case when order_kind = 'credit' then refunded_amount - returned_tax_amount else 0 end) as credit_amount,
+            sum(case when order_kind = 'credit' then returned_tax_amount else 0 end) as credit_tax_amount
         from {{ ref("fct_refund") }}
-        where is_reportable and order_kind = 'sale'
+        where is_reportable
         group by refunded_on, currency_code
     ),
 
@@ -64,20 +66,22 @@ select
         cast(coalesce(sold.{{ column }}, 0) as bigint) as {{ column }},
     {% endfor %}
     cast(coalesce(refunded.refund_count, 0) as bigint) as refund_count,
+    cast(coalesce(refunded.credit_count, 0) as bigint) as credit_count,
     cast(coalesce(refunded.returned_unit_count, 0) as bigint) as returned_unit_count,
     -- amounts
     {{ money("coalesce(sold.gross_amount, 0)") }} as gross_amount,
     {{ money("coalesce(sold.discount_amount, 0)") }} as discount_amount,
     {{ money("coalesce(refunded.returned_amount, 0)") }} as returned_amount,
-    {{ money("coalesce(sold.credit_amount, 0)") }} as credit_amount,
+    {{ money("coalesce(refunded.credit_amount, 0)") }} as credit_amount,
     {{
         money(
             "coalesce(sold.gross_amount, 0) - coalesce(sold.discount_amount, 0)"
-            ~ " - coalesce(refunded.returned_amount, 0) - coalesce(sold.credit_amount, 0)"
+            ~ " - coalesce(refunded.returned_amount, 0) - coalesce(refunded.credit_amount, 0)"
         )
     }} as net_amount,
     {{ money("coalesce(sold.tax_amount, 0)") }} as tax_amount,
     {{ money("coalesce(refunded.returned_tax_amount, 0)") }} as returned_tax_amount,
+    {{ money("coalesce(refunded.credit_tax_amount, 0)") }} as credit_tax_amount,
     {{ money("coalesce(sold.shipping_amount, 0)") }} as shipping_amount,
     {{ money("coalesce(sold.tip_amount, 0)") }} as tip_amount,
     {{ money("coalesce(sold.gift_card_amount, 0)") }} as gift_card_amount,

@@ -47,6 +47,13 @@ with
         group by customer_id
     ),
 
+    credits as (
+        select customer_id, currency_code, {{ money("sum(refunded_amount - returned_tax_amount)") }} as credit_amount
+        from {{ ref("fct_refund") }}
+        where customer_id is not null and is_reportable and order_kind = 'credit'
+        group by customer_id, currency_code
+    ),
+
     products as (
         select customer_id, count(distinct product_id) as distinct_product_count
         from {{ ref("fct_order_line") }}
@@ -72,6 +79,7 @@ select
     {% for amount in ["gross_amount", "discount_amount", "returned_amount", "net_amount", "refunded_amount"] %}
         {{ money("coalesce(facts." ~ amount ~ ", 0)") }} as {{ amount }},
     {% endfor %}
+    {{ money("coalesce(credits.credit_amount, 0)") }} as credit_amount,
     {{ money("facts.net_amount / nullif(facts.order_count - facts.other_currency_order_count, 0)") }}
     as average_order_amount,
     -- rates
@@ -97,4 +105,8 @@ select
 from customers
 left join facts on facts.customer_id = customers.customer_id
 left join uncounted on uncounted.customer_id = customers.customer_id
+left join
+    credits
+    on credits.customer_id = customers.customer_id
+    and credits.currency_code = coalesce(facts.currency_code, customers.currency_code)
 left join products on products.customer_id = customers.customer_id

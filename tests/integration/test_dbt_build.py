@@ -1,0 +1,349 @@
+"""The dbt project builds from a lake made of the contracts alone; incremental and full builds give identical tables."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from integration.lake_fixture import (
+    LOADED_AT,
+    Store,
+    drop_partition,
+    landed,
+    make_store,
+    swept,
+    touch_orders,
+    write_empty,
+    write_lake,
+    write_partition,
+    write_scores,
+)
+
+from commerce_assets.contracts import TABLES, table
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = REPOSITORY / "dbt_project"
+SCHEMAS = ("staging", "marts", "sync")
+TODAY = date(2026, 12, 3)
+BUILT = pytest.mark.xdist_group("dbt_built")  # one build serves these tests
+Change = Callable[[Path, Store], None]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A lake and the file that dbt builds from it, with a target folder of their own."""
+
+    root: Path
+
+    @property
+    def lake(self) -> Path:
+        return self.root / "lake"
+
+    def path(self, name: str = "build") -> Path:
+        return self.root / f"{name}.duckdb"
+
+    def dbt(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "COMMERCE_LAKE_ROOT": str(self.lake),
+            "COMMERCE_BUILD_PATH": str(self.path()),
+            "DBT_LOG_PATH": str(self.root / "logs"),
+        }
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "dbt"),
+                *arguments,
+                "--project-dir",
+                str(PROJECT),
+                "--profiles-dir",
+                str(PROJECT),
+                "--target-path",
+                str(self.root / "target"),
+            ],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=self.root,
+            timeout=240,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"dbt {' '.join(arguments)} exited {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}")
+        return done
+
+    def rows(self, sql: str, name: str = "build") -> list[tuple[object, ...]]:
+        with duckdb.connect(str(self.path(name)), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def one(self, sql: str, name: str = "build") -> tuple[object, ...]:
+        (row,) = self.rows(sql, name)
+        return row
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, Store]:
+    """A small store, built in full with all tests; nobody writes to it."""
+    warehouse, store = Warehouse(tmp_path_factory.mktemp("dbt")), make_store(1200)
+    write_lake(warehouse.lake, store, compacted=True)
+    write_scores(warehouse.lake, _scores(store))
+    warehouse.dbt("build", "--exclude-resource-type", "unit_test")
+    return warehouse, store
+
+
+def _scores(store: Store) -> pl.DataFrame:
+    customers = store["customers"]["customer_id"].head(3)
+    return pl.DataFrame(
+        {
+            "customer_id": customers,
+            "as_of_on": [TODAY] * 3,
+            "recency_days": [3, 120, 400],
+            "order_count": [5, 9, 1],
+            "monetary_amount": ["120.50", "900.00", "10.00"],
+            "currency_code": ["GBP"] * 3,
+            "recency_score": [5, 2, 1],
+            "frequency_score": [4, 5, 1],
+            "monetary_score": [3, 5, 1],
+            "rfm_segment": ["loyal", "cannot_lose", "lost"],
+            "lifecycle": ["active", "lapsed", "lapsed"],
+            "is_vip": [False, True, False],
+            "is_high_value_lapsed": [False, True, False],
+            "scored_at": [LOADED_AT] * 3,
+        }
+    )
+
+
+def _tables(warehouse: Warehouse, name: str = "build") -> list[str]:
+    found = warehouse.rows(
+        f"select table_schema || '.' || table_name from information_schema.tables where table_schema in {SCHEMAS} order by 1", name
+    )
+    return [str(row[0]) for row in found]
+
+
+def _differences(warehouse: Warehouse, left: str, right: str) -> dict[str, int]:
+    """Rows that are in one of two builds only, by table; columns and duplicates count."""
+    assert _tables(warehouse, left) == _tables(warehouse, right)
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{warehouse.path(left)}' as l (read_only)")
+        connection.execute(f"attach '{warehouse.path(right)}' as r (read_only)")
+        differences = {}
+        for name in _tables(warehouse, left):
+            one_way = connection.execute(f"select count(*) from (from l.{name} except all from r.{name})").fetchone()
+            other_way = connection.execute(f"select count(*) from (from r.{name} except all from l.{name})").fetchone()
+            assert one_way is not None
+            assert other_way is not None
+            if one_way[0] + other_way[0]:
+                differences[name] = one_way[0] + other_way[0]
+        return differences
+
+
+@BUILT
+def test_every_table_of_the_lake_is_staged_whole(built: tuple[Warehouse, Store]) -> None:
+    warehouse, store = built
+    counts = {contract.name: warehouse.one(f"select count(*) from staging.stg_storefront__{contract.name}")[0] for contract in TABLES}
+    assert counts == {contract.name: len(store[contract.name]) for contract in TABLES}
+
+
+@BUILT
+def test_daily_sales_add_up_to_the_orders_as_python_sums_them(built: tuple[Warehouse, Store]) -> None:
+    warehouse, store = built
+    counting = store["orders"].filter(~pl.col("is_test") & pl.col("cancelled_at").is_null())
+    lines = store["order_lines"].join(counting.select("order_id", "is_taxes_included"), on="order_id").filter(~pl.col("is_gift_card"))
+    included = pl.when("is_taxes_included").then("tax_amount").otherwise(0)
+    returned = store["refund_lines"].join(lines.select("order_line_id"), on="order_line_id", how="semi")
+    expected = (
+        len(counting),
+        lines.select((pl.col("gross_amount") - included).sum()).item(),
+        lines["discount_amount"].sum(),
+        returned["subtotal_amount"].sum(),
+    )
+
+    found = warehouse.one(
+        "select sum(order_count), sum(gross_amount), sum(discount_amount), sum(returned_amount) from marts.agg_daily_sales"
+    )
+
+    assert found == expected
+
+
+@BUILT
+def test_a_refund_is_booked_on_the_day_it_happened(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    moved = warehouse.one(
+        """
+        select count(*) from marts.fct_refund as refund
+        join staging.stg_storefront__refunds as staged using (refund_id)
+        where refund.refunded_on <> cast(staged.processed_at as date) or refund.refunded_on = refund.ordered_on
+        """
+    )
+    later = warehouse.one("select count(*) from marts.fct_refund where refunded_on > ordered_on")
+    assert moved[0] < later[0]
+    assert warehouse.one("select count(*) from marts.fct_refund where refunded_on <> cast(processed_at as date)") == (0,)
+
+
+@BUILT
+def test_the_sync_model_carries_the_lifecycle_tags(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    found = warehouse.rows(
+        "select rfm_segment, lifecycle_tags, monetary_value_amount::varchar from sync.sync_shopify__customer_scores order by 1"
+    )
+    assert found == [
+        ("cannot_lose", ["lifecycle:lapsed", "lifecycle:vip", "winback:high-value-lapsed"], "900.0000"),
+        ("lost", ["lifecycle:lapsed"], "10.0000"),
+        ("loyal", ["lifecycle:active"], "120.5000"),
+    ]
+
+
+@BUILT
+def test_every_mart_row_leads_back_to_its_raw_line(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    lost = warehouse.one("select count(*) from marts.fct_order_line where _source_file is null or _line < 1 or _loaded_at is null")
+    assert lost == (0,)
+
+
+def _newer_versions(lake: Path, store: Store) -> None:
+    touch_orders(lake, store, 0.05, TODAY, LOADED_AT + timedelta(hours=2))
+
+
+def _fall_back(lake: Path, store: Store) -> None:
+    """A day is loaded again and does not hold the newer versions any more: the older ones hold again."""
+    drop_partition(lake, "orders", f"{TODAY:%Y-%m-%d}")
+
+
+def _orders_gone(lake: Path, store: Store) -> None:
+    """A whole month is loaded again and comes back empty."""
+    drop_partition(lake, "orders", "2025-03")
+
+
+def _sweep(lake: Path, store: Store) -> None:
+    """A sweep misses some orders, customers and products: they were deleted."""
+    gone = {
+        "order": {int(store["orders"]["order_id"][5]), int(store["orders"]["order_id"][500])},
+        "customer": {int(store["customers"]["customer_id"][0])},
+        "product": {int(store["products"]["product_id"][0])},
+    }
+    write_partition(lake, "swept_ids", "all", _landed_sweep(store, gone, LOADED_AT + timedelta(days=1)))
+
+
+def _landed_sweep(store: Store, gone: dict[str, set[int]], at: datetime) -> pl.DataFrame:
+    ids = swept(store.frames, gone, at)
+    return landed(Store({"swept_ids": ids}, store.seed), "swept_ids", at, "storefront/ids/sweep/part-00000.jsonl")
+
+
+def _late_commit(lake: Path, store: Store) -> None:
+    """A load that began before the others, and so carries an older `_loaded_at`, becomes visible only now."""
+    touch_orders(lake, store, 0.03, date(2026, 12, 4), LOADED_AT - timedelta(hours=5), seed=5)
+
+
+def _replayed_lines(lake: Path, store: Store) -> None:
+    """Lines that stood in quarantine are accepted after a fix, younger than the document they belong to."""
+    rows = pl.read_parquet(lake / "raw/storefront/order_lines/partition=2025-06/data.parquet")
+    replayed = rows.head(4).with_columns(
+        (pl.col("order_line_id") + 900_000_000), (pl.col("_loaded_at") + timedelta(hours=9)), pl.lit("replay.jsonl").alias("_source_file")
+    )
+    replayed.write_parquet(lake / "raw/storefront/order_lines/partition=2025-06/replay.parquet")
+
+
+def _next_snapshot(lake: Path, store: Store) -> None:
+    """Stock is counted on the next day, and counted again on the day before."""
+    for day, hours in ((LOADED_AT, 3), (LOADED_AT + timedelta(days=1), 24)):
+        for name in ("inventory_items", "inventory_levels"):
+            rows = landed(store, name, LOADED_AT + timedelta(hours=hours), "storefront/inventory/next/part-00000.jsonl")
+            if name == "inventory_levels":
+                rows = rows.with_columns(pl.col("available_quantity") - hours)
+            write_partition(lake, name, f"{day:%Y-%m-%d}", rows)
+
+
+def _compacted(lake: Path, store: Store) -> None:
+    """Two closed months' files become one partition: the same rows lie in another file."""
+    for contract in TABLES:
+        if contract.family == "orders":
+            folder = lake / "raw" / contract.source / contract.name
+            both = [folder / f"partition={month}" for month in ("2025-09", "2025-10") if (folder / f"partition={month}").exists()]
+            rows = pl.concat([pl.read_parquet(path / "data.parquet") for path in both])
+            for path in both:
+                (path / "data.parquet").unlink()
+            write_partition(lake, contract.name, "2025-09", rows)
+
+
+def _children_removed(lake: Path, store: Store) -> None:
+    """A newer version of orders without a single refund, shipment or tax line."""
+    chosen = store["refunds"]["order_id"].head(5)
+    noon = datetime(2026, 12, 5, 12, tzinfo=UTC)
+    orders = (
+        store["orders"]
+        .filter(pl.col("order_id").is_in(chosen.implode()))
+        .with_columns(pl.lit(noon).cast(pl.Datetime("us", "UTC")).alias("updated_at"))
+    )
+    lines = store["order_lines"].filter(pl.col("order_id").is_in(chosen.implode()))
+    state = Store({"orders": orders, "order_lines": lines}, store.seed)
+    for name in ("orders", "order_lines"):
+        write_partition(lake, name, "2026-12-05", landed(state, name, noon, "storefront/orders/2026-12-05/part-00000.jsonl"))
+
+
+def _nothing_left(lake: Path, store: Store) -> None:
+    """Every table is down to its typed empty file."""
+    shutil.rmtree(lake / "raw")
+    write_empty(lake)
+
+
+# Several changes a build, because a build takes seconds; each touches orders of its own.
+STEPS: list[list[Change]] = [
+    [_newer_versions, _sweep, _replayed_lines],
+    [_fall_back, _late_commit, _next_snapshot, _compacted],
+    [_children_removed, _orders_gone],
+    [_nothing_left],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("dbt_incremental")
+def test_incremental_and_full_builds_are_identical_whatever_happened_to_the_lake(tmp_path: Path) -> None:
+    warehouse, store = Warehouse(tmp_path), make_store(1200)
+    write_lake(warehouse.lake, store, compacted=True)
+    warehouse.dbt("run")
+    for changes in STEPS:
+        for change in changes:
+            change(warehouse.lake, store)
+        warehouse.dbt("run")
+        warehouse.path().rename(warehouse.path("incremental"))
+        warehouse.dbt("run")
+        assert _differences(warehouse, "incremental", "build") == {}, [change.__name__ for change in changes]
+        warehouse.path("incremental").replace(warehouse.path())
+
+
+@BUILT
+def test_a_second_build_and_a_full_refresh_of_an_unchanged_lake_change_nothing(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    shutil.copy(warehouse.path(), warehouse.path("first"))
+    warehouse.dbt("run")
+    assert _differences(warehouse, "first", "build") == {}
+    warehouse.dbt("run", "--full-refresh")
+    assert _differences(warehouse, "first", "build") == {}
+
+
+@BUILT
+def test_unit_tests_of_money_refunds_and_cohorts_pass(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    done = warehouse.dbt("test", "--select", "test_type:unit")
+    assert "ERROR=0" in done.stdout
+
+
+@pytest.mark.slow
+def test_two_versions_of_the_same_line_in_one_document_fail_the_uniqueness_test(tmp_path: Path) -> None:
+    warehouse, store = Warehouse(tmp_path), make_store(60)
+    write_lake(warehouse.lake, store, compacted=True)
+    folder = next(path for path in (warehouse.lake / "raw/storefront/order_lines").glob("partition=2025*"))
+    pl.read_parquet(folder / "data.parquet").head(1).write_parquet(folder / "again.parquet")
+    done = warehouse.dbt("build", "--select", "+stg_storefront__order_lines", check=False)
+    assert done.returncode == 1
+    assert "unique_stg_storefront__order_lines_order_line_id" in done.stdout
+
+
+def test_the_fixture_conforms_to_the_contracts() -> None:
+    for name, rows in make_store(60).frames.items():
+        table(name).model.validate(rows)
