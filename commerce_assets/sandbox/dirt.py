@@ -1,7 +1,7 @@
 """Spoils documents so that each breaks exactly one contract rule, and says which record and which rule.
 
 A defect is named `(table, id, rule)` in the words of the contracts: the table's name, the number that is its key (a composite
-key as the text `a/b`) and the rule. A document gets at most one defect. What hangs on a
+key as the text `a|b`, as the quarantine's `row_key` has it) and the rule. A document gets at most one defect. What hangs on a
 spoiled record falls with it (`parent_rejected`) and is not listed.
 
 Order and line defects go to orders without refunds, whose line items need no drain through typed GraphQL: only bulk results
@@ -191,7 +191,29 @@ def _bad_variant(line: Doc) -> int:
 
 def _naive_level(level: Doc) -> str:
     level["createdAt"] = _naive(level["createdAt"])
-    return f"{level['itemId']}/{level['locationId']}"
+    return f"{level['itemId']}|{level['locationId']}"
+
+
+def _foreign(order: Doc) -> int:
+    """Only the order's own currency becomes unknown: amounts below it, which follow it, get the currency they had."""
+    currency = order["currencyCode"]
+
+    def pin(value: Any) -> None:
+        if isinstance(value, list):
+            for part in value:
+                pin(part)
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                if key.endswith("Set") and isinstance(part, str):
+                    value[key] = _worded(part, currency)
+                else:
+                    pin(part)
+            if value.get("__typename") == "MoneyV2":
+                value["currencyCode"] = currency
+
+    pin([part for part in order.values() if isinstance(part, list)])
+    order["currencyCode"] = UNKNOWN_CURRENCY
+    return _number(order)
 
 
 def _refund_line(change: Callable[[Doc], int | str]) -> Callable[[Doc], int | str]:
@@ -231,7 +253,7 @@ SPOILERS: dict[str, tuple[Spoiler, ...]] = {
     "Order": (
         Spoiler("orders", "order_total_matches_lines", _plain, _set("totalPriceSet", _plus("5"))),
         Spoiler("orders", "amount_not_negative", _plain, _set("totalRefundedSet", "-5.0")),
-        Spoiler("orders", "currency_known", _plain, _set("currencyCode", UNKNOWN_CURRENCY)),
+        Spoiler("orders", "currency_known", _plain, _foreign),
         Spoiler("orders", "presentment_currency_known", _plain, _set("presentmentCurrencyCode", UNKNOWN_CURRENCY)),
         Spoiler("orders", "email_format", _plain, _set("email", "ada at example.com")),
         Spoiler("orders", "postal_code_fits_country", _with_address, _address("zip", "99")),
