@@ -4,7 +4,7 @@ from
     (
         select record_key, fingerprint
         from activation_state
-        where destination =:destination and sync =:sync and record_key >:after
+        where destination = $destination and sync = $sync and record_key > $after
         order by record_key
-        limit:page_rows
+        limit $page_rows
     )
