@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,11 @@ from commerce_assets.sandbox.store import Store
 def utc_now() -> datetime:
     """The present moment, in UTC."""
     return datetime.now(UTC)
+
+
+def report(problem: BaseException) -> None:
+    """Tell whoever runs the server of a defect (the client only hears of an internal error)."""
+    traceback.print_exception(problem)
 
 
 class RequestError(Exception):
@@ -35,6 +41,7 @@ class Context:
     Mutations are `Callable[[Context, dict[str, Any]], dict[str, Any]]` in `mutations.MUTATIONS`, keyed by field name; the
     arguments are Python values (enums as their names); the payload is a document whose fields are read like any other.
     A returned reference `{"id": gid}` for a document type is loaded when more than its id is selected.
+    `bulk` is the server's `bulk.Runner`: `busy`, `start`, `is_cancelled`, `update`, `path` and `url` serve bulk mutations too.
     `idempotency_key` is set from `@idempotent(key:)` of the field being executed, before the mutation is called.
     """
 
@@ -48,6 +55,7 @@ class Context:
     clock: Callable[[], datetime] = utc_now
     warnings: list[dict[str, Any]] = field(default_factory=list)
     bulk: Any = None
+    groups_by_default: bool = False
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def now(self) -> str:

@@ -285,10 +285,16 @@ class Store:
         with self._writer:
             connection = self.connection
             if self._local.depth:
+                point = f"nested_{self._local.depth}"
+                connection.execute(f"SAVEPOINT {point}")
                 self._local.depth += 1
                 try:
                     yield connection
+                except BaseException:
+                    connection.execute(f"ROLLBACK TO {point}")
+                    raise
                 finally:
+                    connection.execute(f"RELEASE {point}")
                     self._local.depth -= 1
                 return
             connection.execute("BEGIN IMMEDIATE")
@@ -369,6 +375,11 @@ class Store:
         number = doc_key(doc)
         with self.transaction() as connection:
             for derived in DERIVED.get(kind, ()):
+                if kind == "Product":
+                    kept = {doc_key(child) for child in TABLES[derived].children(doc)}
+                    rows = connection.execute(f"SELECT id FROM t_{derived} WHERE parent_id = ?", (number,)).fetchall()
+                    gone = [(derived, row[0], doc.get("updatedAt")) for row in rows if row[0] not in kept]
+                    connection.executemany("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?)", gone)
                 connection.execute(f"DELETE FROM t_{derived} WHERE parent_id = ?", (number,))
             connection.execute("DELETE FROM tags WHERE kind = ? AND id = ?", (kind, number))
             self._write(connection, kind, [doc], "INSERT OR REPLACE")
@@ -425,6 +436,9 @@ class Store:
                     connection.execute(
                         "DELETE FROM inventory WHERE item_id IN (SELECT id FROM t_InventoryItem WHERE parent_id = ?)", (number,)
                     )
+                connection.execute(
+                    f"INSERT OR REPLACE INTO deletions SELECT '{derived}', id, ? FROM t_{derived} WHERE parent_id = ?", (deleted_at, number)
+                )
                 connection.execute(f"DELETE FROM t_{derived} WHERE parent_id = ?", (number,))
             connection.execute("DELETE FROM tags WHERE kind = ? AND id = ?", (kind, number))
             connection.execute("DELETE FROM metafields WHERE owner_kind = ? AND owner_id = ?", (kind, number))
