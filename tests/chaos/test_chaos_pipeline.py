@@ -1,0 +1,82 @@
+"""SIGKILL in landing, in dbt, in publish and in the push, then run again: the final state of a run that was never disturbed, nothing written twice."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pipeline_runs import Shop, shop
+from support import REPOSITORY
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+
+
+def _landing_orders(opened: Shop) -> bool:
+    return any((opened.root / "lake" / "_staging").glob("*orders*")) or any(
+        (opened.root / "lake" / "raw" / "storefront" / "orders").glob("partition=2*")
+    )
+
+
+def _building(opened: Shop) -> bool:
+    return (opened.root / "warehouse" / "build.duckdb").exists()
+
+
+def _publishing(opened: Shop) -> bool:
+    return any((opened.root / "warehouse").rglob("*.tmp"))
+
+
+def _pushing(opened: Shop) -> bool:
+    connection = sqlite3.connect(f"file:{opened.sandbox.store / 'store.sqlite'}?mode=ro", uri=True)
+    try:
+        (count,) = connection.execute("select count(*) from metafields where namespace = 'commerce'").fetchone()
+        return count > 0
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+
+
+def _kill_when(opened: Shop, reached: Callable[[Shop], bool]) -> None:
+    """Start the demo in a process group of its own and kill the whole group the moment `reached` holds."""
+    log = (opened.root.parent / "killed.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "commerce_assets.cli", "demo", "--json"],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=opened.environment,
+        cwd=REPOSITORY,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 200
+    while not reached(opened):
+        assert process.poll() is None, f"the run ended before the point was reached\n{Path(log.name).read_text()[-3000:]}"
+        assert time.monotonic() < deadline, "the point was never reached"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    log.close()
+
+
+@pytest.mark.parametrize("reached", [_landing_orders, _building, _publishing, _pushing], ids=["landing", "dbt", "publish", "push"])
+def test_killed_and_run_again_ends_as_if_never_killed(tmp_path: Path, reached: Callable[[Shop], bool]) -> None:
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    undisturbed.mkdir()
+    disturbed.mkdir()
+    with shop(undisturbed, scale=0.03, seed=23) as calm, shop(disturbed, scale=0.03, seed=23) as killed:
+        expected = calm.summary()
+        assert expected["exit_code"] == 0, expected["progress"][-4000:]
+
+        _kill_when(killed, reached)
+        summary = killed.summary()
+
+        assert summary["exit_code"] == 0, summary["progress"][-4000:]
+        assert killed.marts() == calm.marts()
+        assert killed.storefront_scores() == calm.storefront_scores()
+        before = killed.customers_updated_at()
+        assert killed.summary()["values_pushed"] == 0
+        assert killed.customers_updated_at() == before

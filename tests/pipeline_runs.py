@@ -1,0 +1,106 @@
+"""Running the whole pipeline in processes of its own, and reading what it left, for end-to-end and chaos tests."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from support import REPOSITORY, RunningSandbox, commerce, running_sandbox
+
+from commerce_assets.sandbox.store import Store
+
+AS_OF = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+"""The 'now' of filled stores: the same for every store of a test session, so that equal seeds give equal stores."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A filled sandbox store being served, and a data root for the platform that reads it."""
+
+    sandbox: RunningSandbox
+    root: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The platform's environment: this data root, this store, nothing of the caller's shop."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPIFY_", "COMMERCE_", "DAGSTER_"))}
+        return {**inherited, "COMMERCE_DATA_ROOT": str(self.root), "SHOPIFY_URL": self.sandbox.url}
+
+    def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "commerce_assets.cli", "demo", "--json", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd=REPOSITORY, timeout=280)
+
+    def summary(self) -> dict[str, Any]:
+        """Run the demo; its summary, whether all was well or not."""
+        done = self.demo()
+        assert done.stdout.strip(), f"no summary; exit code {done.returncode}\n{done.stderr[-4000:]}"
+        return {"exit_code": done.returncode, "progress": done.stderr, **json.loads(done.stdout)}
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the published warehouse."""
+        with duckdb.connect(str(self.root / "warehouse" / "commerce.duckdb"), read_only=True) as connection:
+            return connection.sql(sql).fetchall()
+
+    def quarantined(self) -> list[tuple[str, str, list[str]]]:
+        """(table, row_key, failed_rules) of every quarantined row."""
+        pattern = str(self.root / "lake" / "quarantine" / "**" / "*.parquet")
+        sql = f"select \"table\", row_key, failed_rules from read_parquet('{pattern}', union_by_name = true, hive_partitioning = false)"
+        return duckdb.sql(sql).fetchall()
+
+    def marts(self) -> dict[str, tuple[int, str | None]]:
+        """Rows and a content digest of every published mart, without what differs between runs (load times, files)."""
+        with duckdb.connect(str(self.root / "warehouse" / "commerce.duckdb"), read_only=True) as connection:
+            tables = connection.sql("select table_name from information_schema.tables where table_schema = 'marts' order by 1").fetchall()
+            found = {}
+            for (table,) in tables:
+                columns = [
+                    name
+                    for (name,) in connection.sql(
+                        f"select column_name from information_schema.columns where table_schema = 'marts' and table_name = '{table}' order by 1"
+                    ).fetchall()
+                    if not name.startswith("_")
+                ]
+                listed = ", ".join(f'"{name}"' for name in columns)
+                found[table] = connection.sql(f"select count(*), sum(hash(({listed})) % 1000000007)::varchar from marts.{table}").fetchone()
+        return found
+
+    def storefront_scores(self) -> dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]:
+        """What the store holds of ours: by customer, our metafields and tags."""
+        store = Store(self.sandbox.store)
+        try:
+            found = {}
+            for customer in store.iterate("Customer"):
+                metafields = tuple(sorted((field["key"], field["value"]) for field in store.metafields(customer["id"], "commerce")))
+                number = int(customer["id"].rsplit("/", 1)[1])
+                tags = tuple(sorted(tag for tag in store.tags("Customer", number) if tag.startswith(("lifecycle:", "winback:"))))
+                if metafields or tags:
+                    found[customer["id"]] = (metafields, tags)
+            return found
+        finally:
+            store.close()
+
+    def customers_updated_at(self) -> dict[str, str]:
+        store = Store(self.sandbox.store)
+        try:
+            return {customer["id"]: customer["updatedAt"] for customer in store.iterate("Customer")}
+        finally:
+            store.close()
+
+
+@contextmanager
+def shop(folder: Path, *, scale: float, seed: int, dirt: float = 0.0, options: tuple[str, ...] = ()) -> Iterator[Shop]:
+    """Fill a store under `folder`, serve it, and give the platform an empty data root beside it."""
+    store = folder / "store"
+    fill = ("--scale", str(scale), "--seed", str(seed), "--dirt", str(dirt), "--as-of", f"{AS_OF:%Y-%m-%dT%H:%M:%S}")
+    commerce("sandbox", "fill", *fill, "--store", str(store))
+    root = folder / "run"
+    root.mkdir()
+    with running_sandbox(store, "--plan", "plus", *options) as sandbox:
+        yield Shop(sandbox, root)
