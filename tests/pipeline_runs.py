@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ class Shop:
 
     sandbox: RunningSandbox
     root: Path
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """The platform's environment: this data root, this store, nothing of the caller's shop."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPIFY_", "COMMERCE_", "DAGSTER_"))}
-        return {**inherited, "COMMERCE_DATA_ROOT": str(self.root), "SHOPIFY_URL": self.sandbox.url}
+        return {**inherited, "COMMERCE_DATA_ROOT": str(self.root), "SHOPIFY_URL": self.sandbox.url, **self.settings}
 
     def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "commerce_assets.cli", "demo", "--json", *arguments]
@@ -53,6 +54,12 @@ class Shop:
         pattern = str(self.root / "lake" / "quarantine" / "**" / "*.parquet")
         sql = f"select \"table\", row_key, failed_rules from read_parquet('{pattern}', union_by_name = true, hive_partitioning = false)"
         return duckdb.sql(sql).fetchall()
+
+    def quarantined_rows(self) -> list[tuple[str, dict[str, Any]]]:
+        """(table, row as it was typed) of every quarantined row."""
+        pattern = str(self.root / "lake" / "quarantine" / "**" / "*.parquet")
+        sql = f"select \"table\", row from read_parquet('{pattern}', union_by_name = true, hive_partitioning = false)"
+        return [(table, json.loads(row)) for table, row in duckdb.sql(sql).fetchall()]
 
     def marts(self) -> dict[str, tuple[int, str | None]]:
         """Rows and a content digest of every published mart, without what differs between runs (load times, files)."""
@@ -95,12 +102,19 @@ class Shop:
 
 
 @contextmanager
+def serving(folder: Path, store: Path, *options: str, settings: dict[str, str] | None = None) -> Iterator[Shop]:
+    """Serve a filled store, and give the platform an empty data root under `folder`, with further settings if need be."""
+    root = folder / "run"
+    root.mkdir()
+    with running_sandbox(store, "--plan", "plus", *options) as sandbox:
+        yield Shop(sandbox, root, settings or {})
+
+
+@contextmanager
 def shop(folder: Path, *, scale: float, seed: int, dirt: float = 0.0, options: tuple[str, ...] = ()) -> Iterator[Shop]:
     """Fill a store under `folder`, serve it, and give the platform an empty data root beside it."""
     store = folder / "store"
     fill = ("--scale", str(scale), "--seed", str(seed), "--dirt", str(dirt), "--as-of", f"{AS_OF:%Y-%m-%dT%H:%M:%S}")
     commerce("sandbox", "fill", *fill, "--store", str(store))
-    root = folder / "run"
-    root.mkdir()
-    with running_sandbox(store, "--plan", "plus", *options) as sandbox:
-        yield Shop(sandbox, root)
+    with serving(folder, store, *options) as opened:
+        yield opened

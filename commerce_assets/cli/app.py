@@ -103,8 +103,7 @@ def publish(
     settings = load_settings()
     if not rollback:
         raise SystemExit(demo_runner.run_publish(settings, as_json=as_json))
-    version = rollback_warehouse(settings, to)
-    _print({"version": version, "file": str(settings.published_path)}, as_json, _table)
+    _print(rollback_warehouse(settings, to).as_dict(), as_json, _table)
 
 
 @app.command()
