@@ -17,8 +17,6 @@ from commerce_assets.sandbox.store import Store
 TAP = "tap-shopify==3.13.0"
 SHOP = "sandbox-tests"
 STREAMS = ("orders", "products", "customers")
-LEFT_OUT = {"orders": {"fulfillments"}}
-"""Order.fulfillments asks for a field (FulfillmentService.permitsSkuSharing) that the published 2026-10 schema, which the sandbox agrees with, no longer has."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def _select(catalog: dict) -> dict:
             if not breadcrumb:
                 entry["metadata"]["selected"] = stream["stream"] in STREAMS
             elif entry["metadata"].get("inclusion") == "available":
-                entry["metadata"]["selected"] = breadcrumb[1] not in LEFT_OUT.get(stream["stream"], set())
+                entry["metadata"]["selected"] = True
     return catalog
 
 
