@@ -240,8 +240,8 @@ class Bucket:
             self._refill()
             self.level = 0.0
 
-    def status(self) -> dict[str, float]:
+    def status(self) -> dict[str, int]:
         """As `extensions.cost.throttleStatus` prints it."""
         with self._lock:
             self._refill()
-            return {"maximumAvailable": self.maximum, "currentlyAvailable": math.floor(self.level), "restoreRate": self.rate}
+            return {"maximumAvailable": int(self.maximum), "currentlyAvailable": math.floor(self.level), "restoreRate": int(self.rate)}
