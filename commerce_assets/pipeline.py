@@ -20,7 +20,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from commerce_assets.config import Settings
 from commerce_assets.defs.activation.customer_scores import KEY as PUSH_KEY
 from commerce_assets.defs.activation.customer_scores import push_scores
-from commerce_assets.defs.dagster_home import open_instance
+from commerce_assets.defs.dagster_home import open_instance, quick_storage
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
 from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
 from commerce_assets.defs.storefront.coverage import days_due
@@ -255,7 +255,9 @@ class _Pipeline:
         log = settings.data_root / "logs" / f"pipeline-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with _alone(settings.data_root), contextlib.ExitStack() as stack:
-            instance = instance or stack.enter_context(open_instance(settings.dagster_home_path))
+            if instance is None:
+                stack.enter_context(quick_storage(settings.dagster_home_path))
+                instance = stack.enter_context(open_instance(settings.dagster_home_path))
             _bury_dead_runs(instance)
             yield cls(settings, build_defs(), instance, progress, log)
 

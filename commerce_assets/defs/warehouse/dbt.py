@@ -12,7 +12,7 @@ from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.warehouse.translator import HouseTranslator
 from commerce_assets.warehouse.dbt import DbtFiles, environment_of
 
-BEHIND_SCORES = "source:scores+ path:models/sync"
+BEHIND_SCORES = "source:scores+"
 """Models that read scores, and all behind them."""
 KEPT_RUNS = 10
 """Artifact folders of dbt invocations kept under the data root."""
