@@ -71,10 +71,8 @@ def load_schema(version: str = SUPPORTED_VERSIONS[-1]) -> GraphQLSchema:
 
 
 def served_version(asked: str) -> str:
-    """The version that answers: the one asked for, or the oldest supported one for those that are not supported any more."""
-    if asked in SUPPORTED_VERSIONS or asked == "unstable":
-        return asked
-    return SUPPORTED_VERSIONS[0] if asked < SUPPORTED_VERSIONS[0] else SUPPORTED_VERSIONS[-1]
+    """The version that answers: the one asked for, or the oldest supported one where it is not supported (any more)."""
+    return asked if asked in SUPPORTED_VERSIONS or asked == "unstable" else SUPPORTED_VERSIONS[0]
 
 
 # -- reading fields

@@ -37,10 +37,13 @@ from commerce_assets.sandbox.reading import (
     reader,
     root_of_connection,
     selects_only_id,
+    served_version,
     type_of,
 )
 from commerce_assets.sandbox.resolvers import Scope, Stored, load_gid
 from commerce_assets.sandbox.validation import coerce_variables, error, location, oversized_input, syntax_error, validate_document
+
+__all__ = ["answer", "load_schema", "resolve_field", "served_version"]
 
 RATE_LIMITS_PAGE = "https://shopify.dev/api/usage/rate-limits"
 COST_MESSAGE = (

@@ -32,7 +32,7 @@ from commerce_assets.sandbox.cost import PLANS, Bucket
 from commerce_assets.sandbox.documents import instant, shop_doc
 from commerce_assets.sandbox.faults import Fault, Faults, read_faults
 from commerce_assets.sandbox.mutations.staged_uploads import ROUTE, UploadRefused, accept_staged_upload
-from commerce_assets.sandbox.reading import SUPPORTED_VERSIONS, load_schema
+from commerce_assets.sandbox.reading import SUPPORTED_VERSIONS, load_schema, served_version
 from commerce_assets.sandbox.schema import answer
 from commerce_assets.sandbox.store import Store
 
@@ -81,11 +81,6 @@ class Sandbox:
             bulk=self.runner,
             groups_by_default=asked < GROUPED_BEFORE,
         )
-
-
-def served_version(asked: str) -> str:
-    """The version that answers: the one asked for, or the oldest supported one where it is not supported (any more)."""
-    return asked if asked in SUPPORTED_VERSIONS or asked == "unstable" else SUPPORTED_VERSIONS[0]
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
