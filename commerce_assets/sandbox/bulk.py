@@ -647,15 +647,15 @@ class Runner:
         try:
             self.update(number, status="RUNNING")
             if "bulk_slow" in faults:
-                self._linger(number, float(faults["bulk_slow"].option("seconds", 2)))
+                self.linger(number, float(faults["bulk_slow"].option("seconds", 2)))
             reading.connection.execute("BEGIN")
             with working.open("wb", buffering=1 << 20) as out:
                 tally = export(inside, schema, text, grouped, out, self._tick(number, tally, faults.get("bulk_failed_partial")))
-            ending = self._completed(number, working, tally, faults, context.base_url)
+            ending = self.completed(number, working, tally, faults, context.base_url)
         except Cancelled:
             ending = {"status": "CANCELED"}
         except Interrupted:
-            ending = {"status": "FAILED", "errorCode": "INTERNAL_SERVER_ERROR", **self._partial(number, working, faults, context.base_url)}
+            ending = {"status": "FAILED", "errorCode": "INTERNAL_SERVER_ERROR", **self.partial(number, working, faults, context.base_url)}
         except RequestError as error:
             denied = error.extensions.get("code") == "ACCESS_DENIED"
             ending = {"status": "FAILED", "errorCode": "ACCESS_DENIED" if denied else "INTERNAL_SERVER_ERROR"}
@@ -667,7 +667,8 @@ class Runner:
             working.unlink(missing_ok=True)
         self.update(number, completedAt=instant(datetime.now(UTC)), **ending)
 
-    def _linger(self, number: int, seconds: float) -> None:
+    def linger(self, number: int, seconds: float) -> None:
+        """Wait, unless cancelled meanwhile."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.is_cancelled(number):
@@ -685,7 +686,8 @@ class Runner:
 
         return tick
 
-    def _completed(self, number: int, working: Path, tally: Tally, faults: Mapping[str, Fault], base_url: str) -> dict[str, Any]:
+    def completed(self, number: int, working: Path, tally: Tally, faults: Mapping[str, Fault], base_url: str) -> dict[str, Any]:
+        """How an operation that ran to its end is left: its file in place, with a URL (and with the faults that are due)."""
         ending: dict[str, Any] = {
             "status": "COMPLETED",
             "objectCount": str(tally.objects),
@@ -701,7 +703,8 @@ class Runner:
         working.replace(self.path(number))
         return {**ending, "url": self.url(number, base_url)}
 
-    def _partial(self, number: int, working: Path, faults: Mapping[str, Fault], base_url: str) -> dict[str, Any]:
+    def partial(self, number: int, working: Path, faults: Mapping[str, Fault], base_url: str) -> dict[str, Any]:
+        """How an operation that a fault ended is left: the first rows in a file of their own."""
         kept = int(faults["bulk_failed_partial"].option("after_objects", 10))
         target = self.path(number, partial=True)
         count = size = roots = 0
