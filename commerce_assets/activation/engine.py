@@ -6,7 +6,7 @@ back from the destination and takes what is really there as the ledger's truth, 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -196,12 +196,15 @@ class _Run:
         if estimate is None:
             raise AssertionError("a plan to apply has an estimate")
         done = 0
+        lost: dict[str, str] = {}
         for changes in self._chunks(plan, desired, estimate.chunk_rows):
             self.ledger.intend(self.sync, self.run_id, changes)
             waiting: list[tuple[str, RowResult]] = []
             try:
                 for result in self.destination.load(changes, estimate.path):
                     self.tally.add(result)
+                    if result.outcome == "unknown":
+                        lost[result.record_key] = result.reason or "no answer"
                     waiting.append((self.run_id, result))
                     if len(waiting) >= FLUSH_ROWS:
                         self.ledger.settle(self.sync, self.run_id, waiting)
@@ -211,9 +214,9 @@ class _Run:
             done += len(changes)
             if self.progress:
                 self.progress(done, plan.changes.height)
-        if self.tally.unknown:
+        if lost:
             self.tally.unknown = 0
-            self._resolve(self.ledger.open_intents(self.sync), count=True)
+            self._resolve(self.ledger.open_intents(self.sync), lost)
 
     def _chunks(self, plan: Plan, desired: pl.DataFrame, chunk_rows: int) -> Iterator[list[Change]]:
         names = [*self.sync.mapped, *self.sync.carried]
@@ -235,8 +238,8 @@ class _Run:
                 for row in planned.iter_rows(named=True)
             ]
 
-    def _resolve(self, intents: Sequence[OpenIntent], *, count: bool = False) -> None:
-        """Read back every record with an open outcome; what is there is what happened."""
+    def _resolve(self, intents: Sequence[OpenIntent], lost: Mapping[str, str] | None = None) -> None:
+        """Read back every record with an open outcome; what is there is what happened. `lost`: why, for this push's own."""
         if not intents:
             return
         self.destination.settle()
@@ -246,10 +249,10 @@ class _Run:
         waiting: list[tuple[str, RowResult]] = []
         for key, held in self.destination.read(list(by_key)):
             for intent in by_key[key]:
-                result = _resolution(self.sync, intent, held)
+                result = _resolution(self.sync, intent, held, (lost or {}).get(key))
                 waiting.append((intent.run_id, result))
                 self.tally.resolved += 1
-                if count:
+                if lost:
                     self.tally.add(result)
             if len(waiting) >= FLUSH_ROWS:
                 self.ledger.settle(self.sync, self.run_id, waiting)
@@ -281,14 +284,14 @@ class _Run:
         )
 
 
-def _resolution(sync: Sync, intent: OpenIntent, held: Fields | None) -> RowResult:
+def _resolution(sync: Sync, intent: OpenIntent, held: Fields | None, lost: str | None) -> RowResult:
     key = intent.record_key
     if held is None:
         return RowResult(key, "skipped", "gone at the destination", is_gone=True)
     is_empty = all(held.get(name) is None for name in sync.mapped)
     if is_empty if intent.operation == "remove" else fingerprint(held, sync.mapped) == intent.new_fingerprint:
         return RowResult(key, "succeeded", "confirmed by reading back", held)
-    return RowResult(key, "failed", "not or only partly applied, by reading back", held)
+    return RowResult(key, "failed", f"{lost or 'the push ended early'}; not or only partly applied, by reading back", held)
 
 
 def _empty_report(sync: Sync, run_id: str, desired_rows: int) -> PushReport:

@@ -18,7 +18,7 @@ from commerce_assets.activation.customer_scores import SYNC
 from commerce_assets.activation.ledger import Ledger, ledger_frames
 
 pytestmark = pytest.mark.slow
-CUSTOMERS = 400
+CUSTOMERS = 600
 KILLS = 3
 
 
@@ -40,7 +40,7 @@ def killed_push(url: str, ledger: Path, path: str, folder: Path, outcomes: int) 
             runs, done, still_open = reader.execute(OF_LATEST_RUN).fetchone()
             if runs > runs_before and done >= outcomes and still_open:
                 # A moment more, so that the kill meets the destination's work and not always the ledger's.
-                time.sleep(0.15)
+                time.sleep(0.1)
                 break
         time.sleep(0.005)
     with suppress(ProcessLookupError):
@@ -59,13 +59,11 @@ def test_killed_pushes_end_in_the_same_state_and_write_nothing_twice(tmp_path: P
         kills = 0
         for number in range(KILLS):
             # Bulk outcomes come all at once at the end: there the kill always finds none.
-            kills += killed_push(sandbox.url, ledger, path, tmp_path / f"bulk-{number}", outcomes=0 if path == "bulk" else number * 60)
-        assert kills >= 1, "every push ended before it could be killed"
-        with Ledger(ledger_url) as book:
-            assert book.open_intents(SYNC), "the last kill left nothing open"
+            kills += killed_push(sandbox.url, ledger, path, tmp_path / f"bulk-{number}", outcomes=0 if path == "bulk" else number * 30)
+        assert kills >= 2, f"only {kills} of {KILLS} pushes could be killed before they ended"
 
         report = push_scores(client, scores, ledger_url, path, tmp_path / "bulk-last")
-        assert report.open_before == report.resolved > 0
+        assert report.open_before == report.resolved
         assert report.failed == 0
         final = customers_of(client)
         for row in scores.iter_rows(named=True):
@@ -81,5 +79,6 @@ def test_killed_pushes_end_in_the_same_state_and_write_nothing_twice(tmp_path: P
         with Ledger(ledger_url) as book:
             assert book.open_intents(SYNC) == []
             assert set(book.fingerprints(SYNC)["record_key"]) == set(final)
-        statuses = ledger_frames(ledger_url)["activation_runs"]["status"].to_list()
-        assert statuses == ["interrupted"] * kills + ["succeeded"] * (len(statuses) - kills)
+        runs = ledger_frames(ledger_url)["activation_runs"]
+        assert runs["status"].to_list().count("interrupted") == kills
+        assert runs["resolved_count"].sum() > 0, "no kill left an open outcome to read back"

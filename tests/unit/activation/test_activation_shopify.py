@@ -229,6 +229,8 @@ def test_a_lost_answer_is_read_back_and_nothing_is_written_twice(ledger_url: str
     shop.fault = fault
     first = push_to(shop, desired(*range(1, 21)), ledger_url)
     assert first.resolved == (5 if operation == "metafieldsSet" else 1)
+    if first.failed:
+        assert list(first.failure_reasons) == [f"LostAnswerError: {operation} lost; not or only partly applied, by reading back"]
     assert first.unknown == 0
     if operation == "tagsAdd":
         assert first.succeeded == (20 if when == "after" else 19)
