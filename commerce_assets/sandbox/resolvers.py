@@ -438,6 +438,11 @@ def _can_notify(doc: Doc, _: Arguments, __: Scope) -> bool:
     return bool(doc.get("email") or doc.get("phone"))
 
 
+@resolves("Order", "merchantEditable")
+def _editable(doc: Doc, _: Arguments, __: Scope) -> bool:
+    return not doc.get("cancelledAt") and doc.get("displayFulfillmentStatus") != "FULFILLED"
+
+
 @resolves("Order", "refundable")
 def _refundable(doc: Doc, _: Arguments, scope: Scope) -> bool:
     return decimal_of(_net_payment(doc, {}, scope)) > 0
@@ -1055,6 +1060,11 @@ def _duplicates(doc: Doc, arguments: Arguments, scope: Scope) -> int:
     return max(0, scope.context.store.count("ProductVariant", "t.sku = ?", (sku,)) - 1) if sku else 0
 
 
+@resolves("InventoryItem", "measurement")
+def _measurement(doc: Doc, _: Arguments, __: Scope) -> Doc:
+    return {"id": gid("InventoryItemMeasurement", gid_number(doc["id"])), **(doc.get("measurement") or {})}
+
+
 # -- inventory levels
 
 
@@ -1112,8 +1122,8 @@ def _primary(doc: Doc, _: Arguments, scope: Scope) -> bool:
 
 
 @resolves("Location", "activatable")
-def _activatable(doc: Doc, _: Arguments, __: Scope) -> bool:
-    return not doc.get("isActive")
+def _activatable(_: Doc, __: Arguments, ___: Scope) -> bool:
+    return True
 
 
 @resolves("Location", "deactivatable", "deletable")

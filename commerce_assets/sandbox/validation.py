@@ -6,6 +6,7 @@ value, variables that are unused or wrong) are our own; everything else is graph
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ from graphql.validation import (
 
 ErrorDoc = dict[str, Any]
 INPUT_ARRAY_LIMIT = 250
+GLOBAL_ID = re.compile(r"gid://[\w-]+/\w+/.+")
 _OWN = {
     FieldsOnCorrectTypeRule,
     KnownArgumentNamesRule,
@@ -253,6 +255,10 @@ class _Check:
             message = f"Argument '{key}' on {owner} '{name}' has an invalid value ({print_ast(value)}). Expected type '{definition.type}'."
             self.errors.append(error(message, node, path, code="argumentLiteralsIncompatible", typeName=owner, argumentName=key))
             return
+        if isinstance(value, StringValueNode) and get_named_type(definition.type).name == "ID" and not GLOBAL_ID.fullmatch(value.value):
+            message = f"Invalid global id '{value.value}'"
+            self.errors.append(error(message, node, path, code="argumentLiteralsIncompatible", typeName="CoercionError"))
+            return
         self.inside(value, definition.type, path)
 
     def inside(self, value: ValueNode, expected: Any, path: list[Any]) -> None:
@@ -395,8 +401,8 @@ def coerce_variables(
 
 
 def _coerce(value: Any, expected: Any, path: list[Any], problems: list[dict[str, Any]]) -> Any:
-    def refuse(explanation: str) -> Any:
-        problems.append({"path": list(path), "explanation": explanation})
+    def refuse(explanation: str, repeated: bool = False) -> Any:
+        problems.append({"path": list(path), "explanation": explanation, **({"message": explanation} if repeated else {})})
         return Undefined
 
     if isinstance(expected, GraphQLNonNull):
@@ -441,6 +447,8 @@ def _coerce_scalar(value: Any, name: str, refuse: Any) -> Any:
         "ID": lambda: isinstance(value, (str, int)) and not isinstance(value, bool),
         "JSON": lambda: True,
     }.get(name, lambda: isinstance(value, (str, int, float)) and not isinstance(value, bool))
+    if name == "ID" and fits() and not GLOBAL_ID.fullmatch(str(value)):
+        return refuse(f"Invalid global id '{value}'", repeated=True)
     if not fits():
         return refuse(f"Could not coerce value {_shown(value)} to {name}")
     if name == "ID":
