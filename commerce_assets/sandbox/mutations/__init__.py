@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from commerce_assets.sandbox.context import Context
+from commerce_assets.sandbox.mutations.bulk_mutation import bulk_operation_run_mutation
 from commerce_assets.sandbox.mutations.customers import customer_create, customer_delete, customer_update
-from commerce_assets.sandbox.mutations.fulfillments import fulfillment_create, fulfillment_orders
+from commerce_assets.sandbox.mutations.fulfillments import fulfillment_create
 from commerce_assets.sandbox.mutations.inventory import inventory_adjust_quantities, inventory_set_quantities
 from commerce_assets.sandbox.mutations.metafields import (
     metafield_definition_create,
@@ -26,9 +27,10 @@ from commerce_assets.sandbox.mutations.segments import segment_create, segment_d
 from commerce_assets.sandbox.mutations.staged_uploads import UploadRefused, accept_staged_upload, staged_uploads_create
 from commerce_assets.sandbox.mutations.tags import tags_add, tags_remove
 
-__all__ = ["MUTATIONS", "UploadRefused", "accept_staged_upload", "fulfillment_orders"]
+__all__ = ["MUTATIONS", "UploadRefused", "accept_staged_upload"]
 
 MUTATIONS: dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]] = {
+    "bulkOperationRunMutation": bulk_operation_run_mutation,
     "customerCreate": customer_create,
     "customerDelete": customer_delete,
     "customerUpdate": customer_update,

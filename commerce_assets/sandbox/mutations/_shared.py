@@ -25,7 +25,8 @@ IDEMPOTENCY_KEPT = timedelta(hours=24)
 IDEMPOTENT_FROM = "2026-04"
 TAG_LENGTH = 255
 TAG_COUNT = 250
-INPUT_ARRAY_LIMIT = 250
+# SQLite's largest integer; what is above is nobody's id.
+LARGEST_ID = 2**63 - 1
 
 
 class Rejected(Exception):
@@ -137,7 +138,7 @@ def number_of(value: str, *kinds: str) -> int:
         raise RequestError("invalid id", code="RESOURCE_NOT_FOUND") from None
     if kind not in kinds:
         raise RequestError("invalid id", code="RESOURCE_NOT_FOUND")
-    return number
+    return min(number, LARGEST_ID)
 
 
 def found(store: Store, kind: str, value: str) -> Doc | None:

@@ -81,8 +81,9 @@ def _save(ctx: Context, old: Doc, wanted: dict[str, Any], now: str) -> dict[str,
     if "id" not in customer:
         customer["id"] = new_gid(ctx.store, "Customer")
     if "addresses" in wanted:
+        names = {name: customer[name] for name in ("firstName", "lastName") if customer.get(name)}
         kept = [
-            address(entry, entry.get("id") or gid("MailingAddress", ctx.store.next_id("MailingAddress")))
+            address({**names, **entry}, entry.get("id") or gid("MailingAddress", ctx.store.next_id("MailingAddress")))
             for entry in wanted["addresses"] or ()
         ]
         customer["addressesV2"] = kept

@@ -1,73 +1,38 @@
-"""`fulfillmentCreate`, and fulfillment orders, which are derived from their order.
+"""`fulfillmentCreate`: shipping what fulfillment orders hold.
 
-Every order has one fulfillment order, with the order's number: its lines are the order's lines (with the lines' numbers),
-what remains of them is what is neither shipped nor refunded.
+Every order has one fulfillment order, derived from it when read (`resolvers.fulfillment_orders`): it has the order's
+number, its lines have the numbers of the order's lines.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from commerce_assets.sandbox.context import Context
-from commerce_assets.sandbox.documents import Doc, fulfillment_doc, gid, gid_number
+from commerce_assets.sandbox.documents import Doc, fulfillment_doc, gid_number
 from commerce_assets.sandbox.mutations import inventory
 from commerce_assets.sandbox.mutations._shared import Rejected, mutation, number_of, user_error
+from commerce_assets.sandbox.resolvers import fulfillment_orders
 from commerce_assets.sandbox.store import Store
 
 
-def fulfillment_orders(store: Store, order: Doc) -> list[Doc]:
-    """The fulfillment orders of an order, as documents; none where nothing is to be shipped."""
-    lines = [line for line in order.get("lineItems") or () if not line.get("isGiftCard")]
-    if not lines:
-        return []
-    remaining = sum(line.get("unfulfilledQuantity") or 0 for line in lines)
-    shipped = bool([entry for entry in order.get("fulfillments") or () if entry.get("status") != "CANCELLED"])
-    if order.get("cancelledAt"):
-        status = "CLOSED" if shipped else "CANCELLED"
-    elif remaining:
-        status = "IN_PROGRESS" if shipped else "OPEN"
-    else:
-        status = "CLOSED"
-    number = gid_number(order["id"])
-    location = _assigned(store, order)
-    return [
-        {
-            "id": gid("FulfillmentOrder", number),
-            "status": status,
-            "requestStatus": "UNSUBMITTED",
-            "createdAt": order["createdAt"],
-            "updatedAt": order["updatedAt"],
-            "order": {"id": order["id"]},
-            "orderId": order["id"],
-            "orderName": order["name"],
-            "orderProcessedAt": order["processedAt"],
-            "assignedLocation": {
-                "name": (location or {}).get("name", ""),
-                "location": {"id": location["id"]} if location else None,
-                "countryCode": ((location or {}).get("address") or {}).get("countryCode"),
-            },
-            "lineItems": [_line(line) for line in lines],
-        }
-    ]
-
-
-def _line(line: Doc) -> Doc:
-    return {
-        "id": gid("FulfillmentOrderLineItem", gid_number(line["id"])),
-        "lineItem": line,
-        "totalQuantity": line["quantity"],
-        "remainingQuantity": line.get("unfulfilledQuantity") or 0,
-        "productTitle": line["title"],
-        "variantTitle": line.get("variantTitle"),
-        "sku": line.get("sku"),
-        "requiresShipping": bool(line.get("requiresShipping")),
-    }
+def fill_quantities(order: Doc) -> None:
+    """Spell out what documents leave out where it is as usual: what is left of each line, and what of it is to be shipped."""
+    shipped: Counter[str] = Counter()
+    for entry in order.get("fulfillments") or ():
+        if entry.get("status") == "SUCCESS":
+            for row in entry.get("fulfillmentLineItems") or ():
+                shipped[row["lineItem"]["id"]] += row["quantity"]
+    for line in order.get("lineItems") or ():
+        left = line.setdefault("currentQuantity", line["quantity"])
+        line.setdefault("unfulfilledQuantity", max(left - shipped[line["id"]], 0))
 
 
 def _assigned(store: Store, order: Doc) -> Doc | None:
     """Where the order is to be shipped from: where its stock is claimed, else the shop's first active location."""
-    for held in order.get("_claims") or ():
-        return store.get("Location", held["location"])
+    if order.get("_assignedLocation"):
+        return store.get_by_gid(order["_assignedLocation"]["id"])
     return next((doc for _, _, doc in store.iterate("Location", "t.is_active", limit=1)), None)
 
 
@@ -119,7 +84,8 @@ def fulfillment_create(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
     if order is None or len(numbers) > 1:
         message = "Fulfillment order does not exist." if order is None else "All fulfillment orders must be of one order."
         raise Rejected([user_error([*path, "fulfillmentOrderId"], message)], fulfillment=None)
-    derived = fulfillment_orders(ctx.store, order)
+    fill_quantities(order)
+    derived = fulfillment_orders(order)
     if not derived or derived[0]["status"] not in ("OPEN", "IN_PROGRESS"):
         status = derived[0]["status"].lower() if derived else "closed"
         message = f"Fulfillment order {min(numbers)} has an unfulfillable status= {status}."

@@ -44,6 +44,7 @@ def inventory_set_quantities(ctx: Context, args: dict[str, Any]) -> dict[str, An
     rows = wanted["quantities"]
     errors = _duplicates(rows) or _set_bounds(name, rows) or _missing(ctx, rows, "quantities")
     errors = errors or _stale(ctx, name, rows, "quantities", "changeFromQuantity", "CHANGE_FROM_QUANTITY_STALE")
+    errors = errors or _compared(ctx, wanted)
     if errors:
         raise Rejected(errors, **NOTHING)
     changes: list[Change] = []
@@ -176,6 +177,17 @@ def _stale(ctx: Context, name: str, rows: Sequence[Doc], field: str, argument: s
             path = ["input", field, index, argument]
             errors.append(user_error(path, f"The {argument} argument no longer matches the persisted quantity.", code))
     return errors
+
+
+def _compared(ctx: Context, wanted: Doc) -> list[Doc]:
+    """Before 2026-04: every quantity says what it was (`compareQuantity`), or all are set regardless."""
+    rows = wanted["quantities"]
+    if ctx.api_version >= IDEMPOTENT_FROM or wanted.get("ignoreCompareQuantity"):
+        return []
+    if any(row.get("compareQuantity") is None and row.get("changeFromQuantity") is None for row in rows):
+        message = "The compareQuantity argument must be given to each quantity or ignored using ignoreCompareQuantity."
+        return [user_error(["input", "ignoreCompareQuantity"], message, "COMPARE_QUANTITY_REQUIRED")]
+    return _stale(ctx, wanted["name"], rows, "quantities", "compareQuantity", "COMPARE_QUANTITY_STALE")
 
 
 def _quantity(level: InventoryLevel | None, name: str) -> int:

@@ -188,6 +188,9 @@ def read_value(name: str, value: str, exists: Exists, validations: list[Doc]) ->
     if len(value) > LENGTH_LIMIT:
         raise Problem(f"Value is too long (maximum is {LENGTH_LIMIT} characters).")
     rules = {rule["name"]: rule["value"] for rule in validations}
+    if name == "metaobject_reference" and "metaobject_definition_id" in rules:
+        # The sandbox keeps no metaobjects, so no reference can be of the wanted definition.
+        raise Problem(f"Value must belong to the specified metaobject definition {rules['metaobject_definition_id']}.")
     if not name.startswith("list."):
         kept = _one(name, value, exists)
         _obey(name, kept, rules)
@@ -282,7 +285,8 @@ def _date_time(value: str) -> str:
     try:
         if re.match(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}", value):
             moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            return value if moment.tzinfo else f"{value}+00:00"
+            whole = re.sub(r"\.\d+", "", value)
+            return whole if moment.tzinfo else f"{whole}+00:00"
     except ValueError:
         pass
     raise Problem(DATE_TIME_SHAPE)
@@ -472,9 +476,6 @@ def _obey(name: str, value: str, rules: dict[str, str]) -> None:
         scale = [(rules.get(rule), parsed.get(rule)) for rule in ("scale_min", "scale_max")]
         if any(rule is not None and _number(rule) != _number(own) for rule, own in scale):
             raise Problem("Value min and max on the rating value must be the same as the min and max on the definition.")
-    elif name == "metaobject_reference" and "metaobject_definition_id" in rules:
-        # The sandbox keeps no metaobjects, so no reference can be of the wanted definition.
-        raise Problem(f"Value must belong to the specified metaobject definition {rules['metaobject_definition_id']}.")
 
 
 def _obey_text(value: str, rules: dict[str, str]) -> None:

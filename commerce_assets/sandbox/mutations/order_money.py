@@ -115,7 +115,7 @@ def settle(order: Doc) -> None:
     captured = total_of(currencies.pair(entry["amountSet"]) for entry in done if entry["kind"] == "CAPTURE")
     total = currencies.pair(order.get("totalPriceSet"))
     capturable = authorized - captured
-    outstanding = total - received
+    outstanding = total - received - (capturable if capturable.shop > 0 else Pair())
     order["totalReceivedSet"] = currencies.bag(received)
     order["totalRefundedSet"] = currencies.bag(refunded)
     order["netPaymentSet"] = currencies.bag(received - refunded)

@@ -24,7 +24,7 @@ from commerce_assets.sandbox.mutations._shared import (
     tag_problem,
     user_error,
 )
-from commerce_assets.sandbox.mutations.fulfillments import fulfill_lines, fulfillment_status
+from commerce_assets.sandbox.mutations.fulfillments import fill_quantities, fulfill_lines, fulfillment_status
 from commerce_assets.sandbox.mutations.order_money import Currencies, Pair, currencies_of, settle, total_of
 from commerce_assets.sandbox.mutations.places import address
 from commerce_assets.sandbox.mutations.refunds import add_refund
@@ -71,6 +71,8 @@ def order_create(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
         obey = options["inventoryBehaviour"] == "DECREMENT_OBEYING_POLICY"
         claims = [inventory.claim(ctx, line, obey_policy=obey) for line in order["lineItems"]]
         order["_claims"] = [held for held in claims if held]
+        if order["_claims"]:
+            order["_assignedLocation"] = {"id": gid("Location", order["_claims"][0]["location"])}
     else:
         order["_claims"] = []
     _ship_at_once(ctx, order, wanted)
@@ -394,6 +396,7 @@ def order_cancel(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
         raise AssertionError  # unreachable: the line above raises
     if order.get("cancelledAt"):
         _refuse_cancel(["orderId"], "Cannot cancel an order that has already been canceled", "INVALID")
+    fill_quantities(order)
     now, reason = ctx.now(), args["reason"]
     pay_back = bool(args.get("refund")) or bool((args.get("refundMethod") or {}).get("originalPaymentMethodsRefund"))
     currencies = currencies_of(order)
@@ -428,6 +431,7 @@ def order_delete(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
     order = ctx.store.get("Order", number_of(args["orderId"], "Order"))
     if order is None:
         raise Rejected([user_error(["orderId"], DOES_NOT_EXIST, "NOT_FOUND")], deletedId=None)
+    fill_quantities(order)
     for line in order.get("lineItems") or ():
         inventory.release(ctx, order, line, line.get("unfulfilledQuantity") or 0, restock=True)
     ctx.store.delete("Order", gid_number(order["id"]), ctx.now())

@@ -17,7 +17,7 @@ from commerce_assets.sandbox.mutations._shared import (
     number_of,
     user_error,
 )
-from commerce_assets.sandbox.mutations.fulfillments import fulfillment_status
+from commerce_assets.sandbox.mutations.fulfillments import fill_quantities, fulfillment_status
 from commerce_assets.sandbox.mutations.order_money import Currencies, Pair, currencies_of, settle, shown, total_of
 
 RESTOCKED = ("RETURN", "CANCEL", "LEGACY_RESTOCK")
@@ -30,6 +30,7 @@ def refund_create(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
     order = ctx.store.get("Order", number_of(wanted["orderId"], "Order"))
     if order is None:
         raise Rejected([user_error(["orderId"], "Order does not exist")], refund=None, order=None)
+    fill_quantities(order)
     rows = _rows(order, wanted.get("refundLineItems") or ())
     currencies = currencies_of(order)
     payments = _payments(order, wanted, currencies)
