@@ -41,7 +41,6 @@ MAX_INPUT_BYTES = 95_000_000
 """Shopify takes 100 MB a file; the rest is room for the form around it."""
 FIRST_POLL_SECONDS = 0.25
 LONGEST_POLL_SECONDS = 10.0
-SLOT_POLL_SECONDS = 5.0
 RESULT_NAME = "part"
 PARTIAL_FOLDER = "partial"
 
@@ -58,6 +57,7 @@ class BulkOptions:
 
     operation_seconds: float = 24 * 3600.0
     slot_seconds: float = 2 * 3600.0
+    slot_poll_seconds: float = 5.0
     runs: int = 2
     """How often a query that failed on Shopify's side (INTERNAL_SERVER_ERROR, TIMEOUT) is run in all."""
     part_bytes: int = PART_BYTES
@@ -252,7 +252,7 @@ class _Operation:
                 if not is_told:
                     self.progress(f"{self.label}: waiting, other bulk operations of this app hold every slot")
                 is_told = True
-                self.client.pause(SLOT_POLL_SECONDS)
+                self.client.pause(self.options.slot_poll_seconds)
             else:
                 raise BulkRejectedError(
                     f"{self.client.shop}: {self.label}: the shop refused the bulk operation: {user_error_text(errors)}; fix the document or its filter",

@@ -67,16 +67,18 @@ class VersionPolicy:
 
 @dataclass
 class Meter:
-    """Requests sent and points spent by one piece of work; may be shared by threads."""
+    """Requests sent, points spent and THROTTLED answers of one piece of work; may be shared by threads."""
 
     requests: int = 0
     cost: float = 0.0
+    throttled: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add(self, requests: int, cost: float) -> None:
+    def add(self, requests: int = 0, cost: float = 0.0, throttled: int = 0) -> None:
         with self._lock:
             self.requests += requests
             self.cost += cost
+            self.throttled += throttled
 
 
 @dataclass(frozen=True)
@@ -294,9 +296,9 @@ class _HttpCall:
         self.wait = 0.0
         self.pause: Callable[[float], None] = client.pause
 
-    def count(self, requests: int = 0, cost: float = 0.0) -> None:
+    def count(self, requests: int = 0, cost: float = 0.0, throttled: int = 0) -> None:
         for meter in self.meters:
-            meter.add(requests, cost)
+            meter.add(requests, cost, throttled)
 
     def failed(self, problem: str, *, never_began: bool = False, wait: float | None = None) -> None:
         """Note that another attempt is due, and after which wait."""
@@ -473,6 +475,7 @@ class _Call(_HttpCall):
     def _wait_for_budget(self, cost: Cost | None) -> None:
         client = self.client
         self.throttled += 1
+        self.count(throttled=1)
         if cost is not None:
             if cost.status is not None and cost.requested > cost.status.maximum_available:
                 raise QueryTooExpensiveError(

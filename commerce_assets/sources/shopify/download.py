@@ -215,7 +215,7 @@ class _Download:
             if self.etag:
                 headers["If-Range"] = self.etag
         if self.meter:
-            self.meter.add(1, 0)
+            self.meter.add(requests=1)
         with self.client.http.stream("GET", self.url, headers=headers) as answer:
             status = answer.status_code
             if status in _EXPIRED:
