@@ -739,7 +739,8 @@ def _corrupt(path: Path, number: int) -> None:
     broken = path.with_suffix(".broken")
     with path.open("rb") as source, broken.open("wb") as out:
         for position, line in enumerate(source, start=1):
-            out.write(line[: len(line) // 2] + b"\xff\x00}\n" if position == number else line)
+            # as long as before: the file still has the size that the operation tells
+            out.write((line[: len(line) // 2] + b"\xff\x00}").ljust(len(line) - 1, b"~") + b"\n" if position == number else line)
     broken.replace(path)
 
 
