@@ -52,7 +52,7 @@ class CustomerAddresses(Contract):
     phone: pl.String = field("Phone.", nullable=True, pii=True)
 
     country = rules.country_known("country_code")
-    postal_code_fits = rules.postal_code_fits_country("postal_code", "country_code")
+    postal_code_fits = rules.postal_code_fits_country(postal_code="country_code")
     texts = rules.no_card_number("first_name", "last_name", "company", "address1", "address2", "city")
 
 

@@ -63,7 +63,7 @@ class Locations(Contract):
     deactivated_at: INSTANT = field("When it was deactivated.", nullable=True)
 
     country = rules.country_known("country_code")
-    postal_code_fits = rules.postal_code_fits_country("postal_code", "country_code")
+    postal_code_fits = rules.postal_code_fits_country(postal_code="country_code")
 
 
 class SweptIds(Contract):

@@ -69,8 +69,9 @@ class Orders(Contract):
     presentment_currency = rules.presentment_currency_known("presentment_currency_code")
     email_is_one = rules.email_format("email")
     countries = rules.country_known("shipping_country_code", "billing_country_code")
-    shipping_postal_code_fits = rules.postal_code_fits_country("shipping_postal_code", "shipping_country_code")
-    billing_postal_code_fits = rules.postal_code_fits_country("billing_postal_code", "billing_country_code")
+    postal_codes_fit = rules.postal_code_fits_country(
+        shipping_postal_code="shipping_country_code", billing_postal_code="billing_country_code"
+    )
     texts = rules.no_card_number("note", "tags", "company_name", "shipping_city", "source_name")
 
 

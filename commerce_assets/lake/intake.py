@@ -40,6 +40,8 @@ QUARANTINED: dict[str, Any] = {
     "_ordinal": pl.Int64,
 }
 """A refused row on its way; `row_id` is its key where that is one number, for the cascade to its children."""
+_KIND = r'^\{"(?:id":"gid://shopify/|__typename":")([A-Za-z0-9]+)["/]'
+_DOUBTFUL, _EXCLUDED = -1, -2
 _REASON = "\x01"
 _BAD_JSON = (duckdb.InvalidInputException, duckdb.ConversionException)
 
@@ -91,6 +93,11 @@ class Intake:
         if files:
             self.connection.execute("insert into owners select * from read_parquet(?)", [[str(file) for file in files]])
 
+    def close(self) -> None:
+        """Give the database's memory back."""
+        self.reasons.close()
+        self.connection.close()
+
     def take(self, chunk: Chunk, number: int, index: int) -> Taken:
         """Take in one chunk, of the file that rows know as `index`, and say what was taken."""
         self.taken, self.refused = Taken(lines=chunk.count, bytes=chunk.bytes), []
@@ -100,51 +107,87 @@ class Intake:
         self.taken.broken_lines = len(broken)
         if not is_drain(chunk.file):
             self.taken.bulk_lines, self.taken.bulk_broken = chunk.count, len(broken)
-            self.taken.bulk_roots = self._count("select count(*) from value.parents")
+            self.taken.bulk_roots = self._count(f'select count(*) from value."{self.mapping.root_shape.name}"')
         self._refuse_lines(broken, "broken_json", index)
         self._refuse_lines(unknown, "unknown_object", index)
         if self.mapping.owned:
             self._note_owners(number)
         taken = sum(self._take_table(table, lines, number, index) for table in self.mapping.tables)
-        if taken != lines.num_rows:
-            raise LakeError(f"{chunk.file.name}: {lines.num_rows:,} lines gave {taken:,} rows; the mapping of {self.mapping.family} is wrong")
+        expected = chunk.count - len(broken) - len(unknown)
+        if taken != expected:
+            raise LakeError(f"{chunk.file.name}: {expected:,} lines gave {taken:,} rows; the mapping of {self.mapping.family} is wrong")
         if self.refused:
             self._write("_quarantined", number, pl.concat(self.refused))
         return self.taken
 
     def _parsed(self, lines: pa.Table) -> tuple[pa.Table, list[tuple[int, str]], list[tuple[int, str]]]:
-        """Build `value.parents` and `value.children`; lines that are no JSON object, and unknown objects, are left out and returned."""
-        kinds = ", ".join(map(quoted, sorted(self.mapping.child_kinds))) or "''"
-        roots = ", ".join(map(quoted, self.mapping.root_kinds))
+        """Build the shapes' relations; returns the lines with their shape, those that are no JSON object, and unknown objects."""
+        shaped = lines.append_column("_shape", self._shapes_of(lines))
+        doubtful = shaped.filter(pc.equal(shaped["_shape"], _DOUBTFUL))
+        no_objects = self._no_objects(doubtful) if doubtful.num_rows else []
         try:
-            self._parse(self.connection, "value", lines)
-            found = self.connection.execute(statement("has_strange_lines", kinds=kinds, roots=roots)).fetchall()[0]
-            self._has_odd = bool(found[1])
-            if not found[0]:
-                return lines, [], []
+            if not no_objects:
+                shaped, unknown = self._resolved(shaped)
+                self._fill(self.connection, "value", shaped)
+                if not self._has_nameless_root():
+                    return shaped, [], unknown
         except _BAD_JSON:
             pass
-        no_objects = self.connection.execute(sql_text("no_json_object")).fetchall()
-        lines = _without(lines, no_objects)
-        self._parse(self.connection, "value", lines)
-        unknown = self.connection.execute(statement("unknown_objects", kinds=kinds, roots=roots)).fetchall()
-        lines = _without(lines, unknown)
-        self._parse(self.connection, "value", lines)
-        self._has_odd = True
-        return lines, no_objects, unknown
+        no_objects = self._no_objects(shaped)
+        shaped, unknown = self._resolved(_excluding(shaped, [line for line, _ in no_objects]))
+        self._fill(self.connection, "value", shaped)
+        return shaped, no_objects, unknown
 
-    def _parse(self, connection: duckdb.DuckDBPyConnection, schema: str, lines: pa.Table) -> None:
+    def _shapes_of(self, lines: pa.Table) -> pa.ChunkedArray:
+        """The number of each line's shape, told by how its text begins; JSON may order its keys otherwise: those are doubtful."""
+        text = pl.Series(pl.from_arrow(lines["text"]))
+        is_child = text.str.contains('"__parentId"', literal=True)
+        numbers = {kind: number for number, shape in enumerate(self.mapping.shapes) for kind in shape.kinds}
+        shape = text.str.head(80).str.extract(_KIND).replace_strict(numbers, default=_DOUBTFUL, return_dtype=pl.Int8)
+        told = pl.select(pl.when(is_child != (shape == 0)).then(shape).otherwise(pl.lit(_DOUBTFUL, pl.Int8))).to_series()
+        return pa.chunked_array([told.to_arrow()])
+
+    def _no_objects(self, lines: pa.Table) -> list[tuple[int, str]]:
+        self.connection.register("lines", lines)
+        return self.connection.execute(sql_text("no_json_object")).fetchall()
+
+    def _resolved(self, lines: pa.Table) -> tuple[pa.Table, list[tuple[int, str]]]:
+        """The lines with every doubtful one given its shape by its parsed kind; and the unknown objects, left out."""
+        doubtful = lines.filter(pc.equal(lines["_shape"], _DOUBTFUL))
+        if not doubtful.num_rows:
+            return lines, []
+        self.connection.register("lines", doubtful)
+        rows = self.connection.execute(sql_text("kinds_of_lines")).fetchall()
+        homes = {line: self._home(kind, is_child) for line, kind, is_child in rows}
+        found = pl.DataFrame({"_line": list(homes), "found": list(homes.values())}, schema={"_line": pl.Int64, "found": pl.Int8})
+        shapes = pl.DataFrame(pl.from_arrow(lines.select(["_line", "_shape"]))).join(found, on="_line", how="left", maintain_order="left")
+        shape = shapes.select(pl.coalesce("found", "_shape")).to_series()
+        texts = zip(doubtful["_line"].to_pylist(), doubtful["text"].to_pylist(), strict=True)
+        unknown = [(line, text.rstrip("\r\n")) for line, text in texts if homes[line] == _EXCLUDED]
+        return lines.set_column(lines.schema.get_field_index("_shape"), "_shape", shape.to_arrow()), unknown
+
+    def _home(self, kind: str | None, is_child: bool) -> int:
+        """The number of the shape of a kind; a root whose id tells no kind is still a root (its id is wrong), all else is unknown."""
+        shape = next((number for number, shape in enumerate(self.mapping.shapes) if kind in shape.kinds), None)
+        if is_child:
+            return shape if shape else _EXCLUDED
+        return 0 if shape == 0 or kind is None else _EXCLUDED
+
+    def _fill(self, connection: duckdb.DuckDBPyConnection, schema: str, lines: pa.Table) -> None:
+        """Parse each shape's lines into `<schema>.<shape>`."""
         connection.register("lines", lines)
-        typename = "__typename" if "__typename" in self.mapping.children else "null"
-        parents, children = self._shapes
-        connection.execute(statement("parse_parents", schema=schema, odd=parents[0], structure=parents[1]))
-        connection.execute(statement("parse_children", schema=schema, odd=children[0], structure=children[1], typename=typename))
+        for number, (name, odd, structure) in enumerate(self._shapes):
+            query = statement("parse_shape", schema=schema, shape=name, number=str(number), odd=odd, structure=structure)
+            connection.execute(query)
+
+    def _has_nameless_root(self) -> bool:
+        return bool(self._count(f'select count(*) from value."{self.mapping.root_shape.name}" where id is null'))
 
     @cached_property
-    def _shapes(self) -> list[tuple[str, str]]:
+    def _shapes(self) -> list[tuple[str, str, str]]:
         return [
-            (diagnose.odd_shape_sql(structure), json.dumps(structure).replace("'", "''"))
-            for structure in (self.mapping.parents, self.mapping.children)
+            (shape.name, diagnose.odd_shape_sql(shape.structure), json.dumps(shape.structure).replace("'", "''"))
+            for shape in self.mapping.shapes
         ]
 
     def _count(self, query: str) -> int:
@@ -155,11 +198,14 @@ class Intake:
         for line, text in lines:
             table, root_id = guessed_owner(self.mapping, text)
             self.taken.read[table] += 1
-            self.refused.append(pl.DataFrame([(table, [rule], text, None, None, root_id, index, line, 0)], schema=QUARANTINED, orient="row"))
+            self.refused.append(
+                pl.DataFrame([(table, [rule], text, None, None, root_id, index, line, 0)], schema=QUARANTINED, orient="row")
+            )
 
     def _note_owners(self, number: int) -> None:
         for owned in self.mapping.owned:
-            query = statement("note_owners", owned=owned, root=self.mapping.root_kinds[0])
+            root = self.mapping.root_shape
+            query = statement("note_owners", owned=owned, shape=root.name, root=root.kinds[0])
             owners = self.connection.execute(query).to_arrow_table()
             if owners.num_rows:
                 self.connection.register("noted", owners)
@@ -194,11 +240,10 @@ class Intake:
         """The failures with the reason why a value is missing, and rows whose value was lost in a column that may be null."""
         texts = [name for name, dtype in table.contract.schema.items() if dtype == pl.String and name not in table.json_columns]
         boxed = pl.any_horizontal(pl.col(name).str.starts_with(mark) for name in texts for mark in ("{", "["))
-        suspects = frame.select((pl.col("_suspect") | boxed).fill_null(False)).to_series().arg_true().cast(pl.UInt32)
+        suspects = frame.select((pl.col("_suspect") | pl.col("_odd") | boxed).fill_null(False)).to_series().arg_true().cast(pl.UInt32)
         empty = failures.filter(pl.col("rule").str.starts_with("not_null:"))["row"]
         places = frame.select("_line", "_ordinal").with_row_index("row")
-        odd = self._odd_lines(places) if self._has_odd else pl.Series("row", [], pl.UInt32)
-        rows = pl.concat([suspects.alias("row"), empty, odd]).unique()
+        rows = pl.concat([suspects.alias("row"), empty]).unique()
         if rows.is_empty():
             return failures
         places = places.join(rows.to_frame("row"), on="row", how="semi")
@@ -209,32 +254,29 @@ class Intake:
         given = reasons.select("row", rule=pl.when(bare).then(pl.format("not_null:{}", "column")).otherwise("rule"))
         misshapen = self._misshapen(table, doubtful).join(places, on=["_line", "_ordinal"]).select("row", rule=pl.lit("wrong_type"))
         # A value of another shape leaves its columns empty: then the shape is the reason.
-        explained = pl.concat([explained, failures.join(misshapen, on="row", how="semi").filter(pl.col("rule").str.starts_with("not_null:"))])
+        explained = pl.concat(
+            [explained, failures.join(misshapen, on="row", how="semi").filter(pl.col("rule").str.starts_with("not_null:"))]
+        )
         return pl.concat([failures.join(explained, on=["row", "rule"], how="anti"), given, misshapen]).unique()
-
-    def _odd_lines(self, places: pl.DataFrame) -> pl.Series:
-        odd = [row[0] for row in self.connection.execute(sql_text("odd_lines")).fetchall()]
-        return places.filter(pl.col("_line").is_in(odd))["row"]
 
     def _reasons(self, table: TableMapping, lines: pa.Table) -> pl.DataFrame:
         """(line, ordinal, column, rule) of every value on these lines that could not be typed."""
-        self._parse(self.reasons, "reason", lines)
+        self._fill(self.reasons, "reason", lines)
         judged = pl.DataFrame(pl.from_arrow(self.reasons.execute(self.mapping.sql(table.table)).to_arrow_table()))
         texts = [name for name in table.contract.schema if judged.schema[name] == pl.String]
-        long = judged.select(pl.col("_line"), pl.col("_ordinal"), *texts).unpivot(
-            index=["_line", "_ordinal"], variable_name="column", value_name="rule"
-        )
+        long = judged.select("_line", "_ordinal", *texts).unpivot(index=["_line", "_ordinal"], variable_name="column", value_name="rule")
         return long.filter(pl.col("rule").str.starts_with(_REASON)).with_columns(pl.col("rule").str.slice(1))
 
     def _misshapen(self, table: TableMapping, lines: pa.Table) -> pl.DataFrame:
         """(line, ordinal) of the table's rows that hold a value of another shape than the mapping expects."""
         nested = {other.nested for other in self.mapping.tables if other.nested}
         found: set[tuple[int, int]] = set()
-        for line, text in zip(lines["_line"].to_pylist(), lines["text"].to_pylist(), strict=True):
-            structure = self.mapping.children if '"__parentId"' in text else self.mapping.parents
-            for key, ordinal in diagnose.odd_places(text, structure):
-                if key == table.nested or (table.nested is None and key not in nested):
-                    found.add((line, ordinal if key in nested else 1))
+        for shape in (shape for shape in self.mapping.shapes if shape.name in table.shapes):
+            mine = {row[0] for row in self.reasons.execute(f'select _line from reason."{shape.name}"').fetchall()}
+            for line, text in zip(lines["_line"].to_pylist(), lines["text"].to_pylist(), strict=True):
+                for key, ordinal in diagnose.odd_places(text, shape.structure) if line in mine else ():
+                    if key == table.nested or (table.nested is None and key not in nested):
+                        found.add((line, ordinal if key in nested else 1))
         return pl.DataFrame(sorted(found), schema={"_line": pl.Int64, "_ordinal": pl.Int64}, orient="row")
 
 
@@ -261,8 +303,9 @@ def guessed_owner(mapping: FamilyMapping, text: str) -> tuple[str, int | None]:
     gid = rf"gid:{slash}{slash}shopify{slash}"
     kind = re.search(rf'"id"\s*:\s*"{gid}([A-Za-z0-9]+){slash}', text)
     name = kind.group(1) if kind else ""
-    key = "id" if name in mapping.root_kinds else "__parentId"
-    root = re.search(rf'"{key}"\s*:\s*"{gid}(?:{"|".join(mapping.root_kinds)}){slash}(\d{{1,18}})"', text)
+    roots = mapping.root_shape.kinds
+    key = "id" if name in roots else "__parentId"
+    root = re.search(rf'"{key}"\s*:\s*"{gid}(?:{"|".join(roots)}){slash}(\d{{1,18}})"', text)
     return mapping.table_of_kind(name), int(root.group(1)) if root else None
 
 
@@ -284,10 +327,11 @@ def as_json(rows: pl.DataFrame, columns: list[str]) -> pl.Expr:
     return pl.struct(shown).struct.json_encode()
 
 
-def _without(lines: pa.Table, found: list[tuple[int, str]]) -> pa.Table:
-    if not found:
-        return lines
-    return lines.filter(pc.invert(pc.is_in(lines["_line"], pa.array([line for line, _ in found], pa.int64()))))
+def _excluding(lines: pa.Table, numbers: list[int]) -> pa.Table:
+    """The lines with the shape of some set to none."""
+    is_out = pc.is_in(lines["_line"], pa.array(numbers, pa.int64()))
+    shape = pc.if_else(is_out, pa.scalar(_EXCLUDED, pa.int8()), lines["_shape"])
+    return lines.set_column(lines.schema.get_field_index("_shape"), "_shape", shape)
 
 
 def _country_aliases() -> str:

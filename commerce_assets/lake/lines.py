@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from commerce_assets.lake.errors import LakeError
 
-CHUNK_BYTES = 24 * 2**20
+CHUNK_BYTES = 32 * 2**20
 LONGEST_LINE = 64 * 2**20
 BATCH_ROWS = 2_048
 """Rows a record batch: DuckDB scans batches side by side."""
@@ -34,7 +34,9 @@ class Chunk:
         return int(self.lines.num_rows) + len(self.broken)
 
 
-def read_chunks(files: Iterable[Path], chunk_bytes: int = CHUNK_BYTES, keep: Callable[[Path, pa.Table], pa.Table] | None = None) -> Iterator[Chunk]:
+def read_chunks(
+    files: Iterable[Path], chunk_bytes: int = CHUNK_BYTES, keep: Callable[[Path, pa.Table], pa.Table] | None = None
+) -> Iterator[Chunk]:
     """The non-blank lines of the files, in order, about `chunk_bytes` at a time; a longer line is a chunk of its own."""
     for file in files:
         first = 1
@@ -65,10 +67,14 @@ def _blocks(file: Path, size: int) -> Iterator[memoryview]:
         start = 0
         while start < total:
             aligned = start - start % mmap.ALLOCATIONGRANULARITY
-            mapped = mmap.mmap(handle.fileno(), min(total - aligned, start - aligned + target + LONGEST_LINE), offset=aligned, access=mmap.ACCESS_READ)
+            mapped = mmap.mmap(
+                handle.fileno(), min(total - aligned, start - aligned + target + LONGEST_LINE), offset=aligned, access=mmap.ACCESS_READ
+            )
             end = mapped.find(b"\n", min(start - aligned + target, len(mapped)) - 1) + 1
             if end == 0 and aligned + len(mapped) < total:
-                raise LakeError(f"{file.name}: a line from byte {start:,} on is longer than {LONGEST_LINE:,} bytes; this is no JSON lines file")
+                raise LakeError(
+                    f"{file.name}: a line from byte {start:,} on is longer than {LONGEST_LINE:,} bytes; this is no JSON lines file"
+                )
             end = end or len(mapped)
             yield memoryview(mapped)[start - aligned : end]
             start = aligned + end

@@ -23,7 +23,9 @@ def broken_rules(model: type[Contract], frame: pl.DataFrame) -> pl.DataFrame:
     try:
         model.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        found = [_failing_rows(error) for error in errors.schema_errors if error.reason_code != SchemaErrorReason.SERIES_CONTAINS_DUPLICATES]
+        found = [
+            _failing_rows(error) for error in errors.schema_errors if error.reason_code != SchemaErrorReason.SERIES_CONTAINS_DUPLICATES
+        ]
         return pl.concat([pl.DataFrame(schema=FAILURES), *found]).unique()
     return pl.DataFrame(schema=FAILURES)
 

@@ -1,3 +1,3 @@
 select owned.id as owner_gid, root_id
-from (select unnest({owned}) as owned, gid(id, '{root}') as root_id from parents where len({owned}) > 0)
+from (select unnest({owned}) as owned, gid(id, '{root}') as root_id from "{shape}" where len({owned}) > 0)
 where owned.id is not null

@@ -15,6 +15,5 @@ select
     zip as postal_code,
     country(countryCodeV2) as country_code,
     phone,
-    false as _suspect
-from children
-where _kind = 'MailingAddress'
+    false as _suspect, _odd
+from mailing_address

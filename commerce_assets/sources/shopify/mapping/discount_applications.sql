@@ -13,6 +13,5 @@ select
     money("value".amount) as value_amount,
     ratio("value".percentage) as value_percentage,
     currency("value".currencyCode) as currency_code,
-    lost("value".amount, value_amount) or lost("value".percentage, value_percentage) as _suspect
-from children
-where ends_with(_kind, 'DiscountApplication') or ends_with(_kind, 'CodeApplication')
+    lost("value".amount, value_amount) or lost("value".percentage, value_percentage) as _suspect, _odd
+from discount_application

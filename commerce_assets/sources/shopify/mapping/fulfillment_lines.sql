@@ -7,7 +7,6 @@ select
     gid(id, 'FulfillmentLineItem') as fulfillment_line_id,
     whole(quantity) as quantity,
     false as is_derived,
-    lost(id, fulfillment_line_id) as _suspect
-from children
-left join owners on owners.owner_gid = children.__parentId
-where _kind = 'FulfillmentLineItem'
+    lost(id, fulfillment_line_id) as _suspect, _odd
+from fulfillment_line_item
+left join owners on owners.owner_gid = fulfillment_line_item.__parentId

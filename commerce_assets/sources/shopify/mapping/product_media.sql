@@ -6,6 +6,5 @@ select
     mediaContentType as media_type,
     status,
     alt,
-    false as _suspect
-from children
-where _kind in ('MediaImage', 'Video', 'ExternalVideo', 'Model3d')
+    false as _suspect, _odd
+from media

@@ -8,6 +8,5 @@ select
     "type" as "type",
     "value" as "value",
     instant(updatedAt) as updated_at,
-    false as _suspect
-from children
-where _kind = 'Metafield'
+    false as _suspect, _odd
+from metafield

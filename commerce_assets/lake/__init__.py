@@ -1,0 +1,32 @@
+"""Where raw data lies: landing, accepted and quarantined rows, partitions, reports, compaction.
+
+Belongs here: everything that reads or writes the lake's folders. Knows contracts only; any source tells it by a `FamilyMapping` how
+its JSON becomes the contracts' columns. Does not belong here: fetching (sources) and modelling (dbt).
+"""
+
+from commerce_assets.lake.errors import CommitError, ControlTotalError, LakeError, LoadError
+from commerce_assets.lake.landing import land
+from commerce_assets.lake.mapping import FamilyMapping, LineShape, TableMapping
+from commerce_assets.lake.quarantine import quarantine_rows
+from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
+from commerce_assets.lake.store import Lake
+
+__all__ = [
+    "CommitError",
+    "ControlTotalError",
+    "Declared",
+    "FamilyMapping",
+    "Lake",
+    "LakeError",
+    "LineShape",
+    "LoadError",
+    "LoadReport",
+    "Merge",
+    "Mode",
+    "ReplaceDays",
+    "ReplacePartition",
+    "TableMapping",
+    "TableReport",
+    "land",
+    "quarantine_rows",
+]

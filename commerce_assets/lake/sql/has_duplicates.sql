@@ -1,0 +1,1 @@
+select count(*) > count(distinct {key}) from staged."{table}"

@@ -1,0 +1,138 @@
+"""The lake's folders: where accepted rows, refused rows, raw files, scores and reports lie, and how they are read.
+
+Belongs here: paths, typed empty files, reading. Does not belong here: how rows come to be accepted (landing.py).
+"""
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+from commerce_assets import contracts
+from commerce_assets.contracts import LAKE_COLUMNS, TableContract
+from commerce_assets.lake import journal
+from commerce_assets.lake.errors import LakeError
+from commerce_assets.lake.report import LoadReport
+
+QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
+    "load_id": pl.String(),
+    "source": pl.String(),
+    "family": pl.String(),
+    "table": pl.String(),
+    "failed_rules": pl.List(pl.String()),
+    "row": pl.String(),
+    "row_key": pl.String(),
+    "root_id": pl.Int64(),
+    "_source_file": pl.String(),
+    "_line": pl.Int64(),
+    "_loaded_at": pl.Datetime("us", "UTC"),
+    "partition_key": pl.String(),
+    "scope": pl.String(),
+}
+"""A refused row: the load it came with, the rules it broke, the row as JSON (or the line's bytes as text), and where it was read.
+`partition_key` is the partition it would have stood in, `scope` what its load replaced."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Lake:
+    """A lake under one root folder. Making one touches nothing; `ensure` makes the folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def files_root(self) -> Path:
+        """Raw files as received; `_source_file` is relative to it."""
+        return self.root / "files"
+
+    def ensure(self, tables: tuple[TableContract, ...] = contracts.TABLES) -> None:
+        """Make every table's folders and typed empty files, so that readers always find something."""
+        for table in tables:
+            empty = self.partition_folder(table, "empty") / "data.parquet"
+            _write_empty(empty, {**table.schema, **LAKE_COLUMNS})
+            _write_empty(self.quarantine_folder(table, "empty") / "data.parquet", QUARANTINE_SCHEMA)
+        for name in ("files", "loads", "scores", "_staging", "_locks"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def recover(self) -> list[str]:
+        """Complete commits that were interrupted and clear what was never committed; the ids of the completed."""
+        return journal.recover(self.root)
+
+    def table_folder(self, table: TableContract) -> Path:
+        """Where a table's accepted rows lie."""
+        return self.root / "raw" / table.source / table.name
+
+    def partition_folder(self, table: TableContract, partition: str) -> Path:
+        """One partition of a table."""
+        return self.table_folder(table) / f"partition={partition}"
+
+    def quarantine_folder(self, table: TableContract, load_id: str) -> Path:
+        """The refused rows of a table in one load."""
+        return self.root / "quarantine" / table.source / table.name / f"partition={load_id}"
+
+    def partitions(self, table: TableContract) -> dict[str, list[Path]]:
+        """Partition -> its files, without the empty one."""
+        found = {}
+        for folder in sorted(self.table_folder(table).glob("partition=*")):
+            name = folder.name.removeprefix("partition=")
+            files = sorted(folder.glob("*.parquet"))
+            if name != "empty" and files:
+                found[name] = files
+        return found
+
+    def raw_glob(self, table: TableContract | str) -> str:
+        """The glob that readers use, with hive partitioning and union by name."""
+        return str(self.table_folder(_contract(table)) / "**" / "*.parquet")
+
+    def quarantine_glob(self, table: TableContract | str) -> str:
+        """The glob over a table's refused rows."""
+        return str(self.quarantine_folder(_contract(table), "x").parent / "**" / "*.parquet")
+
+    def scan(self, table: TableContract | str) -> pl.LazyFrame:
+        """A table's accepted rows, lazily: the contract's columns, the lake's, and `partition`."""
+        contract = _contract(table)
+        schema = pl.Schema({**contract.schema, **LAKE_COLUMNS})
+        hive = {"partition": pl.String()}
+        return pl.scan_parquet(self.raw_glob(contract), schema=schema, hive_partitioning=True, hive_schema=hive)
+
+    def read(self, table: TableContract | str) -> pl.DataFrame:
+        """A table's accepted rows."""
+        return self.scan(table).collect()
+
+    def new_load_dir(self, source: str, family: str, load_id: str) -> Path:
+        """The folder, made anew, for the raw files of a load."""
+        for name in (source, family, load_id):
+            if not _NAME.fullmatch(name):
+                raise LakeError(f"{name!r} cannot name a folder of the lake; use letters, digits, '.', '_' and '-'")
+        folder = self.files_root / source / family / load_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write_scores(self, name: str, frame: pl.DataFrame) -> Path:
+        """Replace a score's file atomically; its place."""
+        if not _NAME.fullmatch(name):
+            raise LakeError(f"{name!r} cannot name a score; use letters, digits, '.', '_' and '-'")
+        place = self.root / "scores" / name / "data.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_suffix(".draft")
+        frame.write_parquet(draft)
+        draft.replace(place)
+        return place
+
+    def reports(self) -> list[LoadReport]:
+        """The reports of all loads, oldest first."""
+        found = [LoadReport.from_json(path.read_text(encoding="utf-8")) for path in sorted((self.root / "loads").glob("*.json"))]
+        return sorted(found, key=lambda report: (report.loaded_at, report.load_id))
+
+
+def _contract(table: TableContract | str) -> TableContract:
+    return contracts.table(table) if isinstance(table, str) else table
+
+
+def _write_empty(path: Path, schema: dict[str, pl.DataType]) -> None:
+    if path.exists() and dict(pl.read_parquet_schema(path)) == schema:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    pl.DataFrame(schema=schema).write_parquet(draft)
+    draft.replace(path)
