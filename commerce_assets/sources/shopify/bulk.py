@@ -206,7 +206,7 @@ def read_mutation_lines(files: Iterable[Path]) -> Iterator[MutationLine]:
                     raise BulkResultError(
                         f"a line of {path.name} is no result of a bulk mutation; read the shop's state before sending again"
                     ) from None
-                errors = body.get("errors") or ()
+                errors = body.get("errors") or []
                 yield MutationLine(number, body.get("data"), tuple(errors if isinstance(errors, list) else [{"message": str(errors)}]))
 
 
