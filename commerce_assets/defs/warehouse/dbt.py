@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, dbt_assets
@@ -10,10 +10,17 @@ from dagster_dbt import DbtCliResource, dbt_assets
 from commerce_assets.defs.names import WAREHOUSE_POOL
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.warehouse.translator import HouseTranslator
+from commerce_assets.scoring import RFM_SCHEMA
 from commerce_assets.warehouse.dbt import DbtFiles, environment_of
+from commerce_assets.warehouse.lineage import LineageCache, Relation, lake_columns
+from commerce_assets.warehouse.masking import quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 BEHIND_SCORES = "source:scores+"
 """Models that read scores, and all behind them."""
+SCORES: Relation = ("scores", "customer_rfm")
 KEPT_RUNS = 10
 """Artifact folders of dbt invocations kept under the data root."""
 
@@ -68,30 +75,98 @@ def _build(
             events.append(event)
     except Exception as error:  # what was built before it is still reported
         failure = error
-    yield from _with_row_counts(events, warehouse, manifest)
+    yield from _described(events, warehouse, files, run_folder, manifest)
     if failure is not None:
         raise failure
 
 
-def _with_row_counts(events: list[Any], warehouse: Warehouse, manifest: dict[str, Any]) -> Iterator[Any]:
-    built = [str(event.metadata["unique_id"].value) for event in events if isinstance(event, dg.Output)]
-    counts = _row_counts(warehouse, built, manifest)
+def _described(events: list[Any], warehouse: Warehouse, files: DbtFiles, run_folder: Path, manifest: dict[str, Any]) -> Iterator[Any]:
+    """The events, those of models with row counts and column lineage."""
+    nodes = {
+        str(event.metadata["unique_id"].value): manifest["nodes"][str(event.metadata["unique_id"].value)]
+        for event in events
+        if isinstance(event, dg.Output)
+    }
+    if not nodes or not Path(warehouse.build_path).exists():
+        yield from events
+        return
+    with warehouse.reading() as connection:
+        counts = _row_counts(connection, nodes)
+        columns = {**lake_columns(), SCORES: tuple(RFM_SCHEMA), **_built_columns(connection)}
+    lineage = _lineage(nodes, columns, files, run_folder, manifest)
     for event in events:
-        if isinstance(event, dg.Output) and (rows := counts.get(str(event.metadata["unique_id"].value))) is not None:
-            yield event.with_metadata({**event.metadata, "dagster/row_count": rows})
+        if isinstance(event, dg.Output):
+            unique_id = str(event.metadata["unique_id"].value)
+            added = {"dagster/row_count": counts.get(unique_id), "dagster/column_lineage": lineage.get(unique_id)}
+            yield event.with_metadata({**event.metadata, **{name: value for name, value in added.items() if value is not None}})
         else:
             yield event
 
 
-def _row_counts(warehouse: Warehouse, unique_ids: list[str], manifest: dict[str, Any]) -> dict[str, int]:
-    """Rows of the tables among the models built, by one query over the file (views are not run for it)."""
-    relations = {
-        unique_id: f'"{node["schema"]}"."{node.get("alias") or node["name"]}"'
-        for unique_id in unique_ids
-        if (node := manifest["nodes"][unique_id])["config"]["materialized"] in ("table", "incremental")
-    }
-    if not relations or not Path(warehouse.build_path).exists():
+def _row_counts(connection: "DuckDBPyConnection", nodes: dict[str, Any]) -> dict[str, int]:
+    """Rows of the tables among the models built, by one query (views are not run for it)."""
+    tables = {unique_id: node for unique_id, node in nodes.items() if node["config"]["materialized"] in ("table", "incremental")}
+    if not tables:
         return {}
-    query = " union all ".join(f"select '{unique_id}', count(*) from {relation}" for unique_id, relation in relations.items())
-    with warehouse.reading() as connection:
-        return {str(unique_id): int(rows) for unique_id, rows in connection.execute(query).fetchall()}
+    query = " union all ".join(
+        f"select '{unique_id}', count(*) from {quote(node['schema'])}.{quote(_table(node))}" for unique_id, node in tables.items()
+    )
+    return {str(unique_id): int(rows) for unique_id, rows in connection.execute(query).fetchall()}
+
+
+def _built_columns(connection: "DuckDBPyConnection") -> dict[Relation, tuple[str, ...]]:
+    found: dict[Relation, tuple[str, ...]] = {}
+    rows = connection.execute(
+        "select schema_name, table_name, column_name from duckdb_columns() where not internal order by all"
+    ).fetchall()
+    for schema, table, column in rows:
+        found[schema, table] = (*found.get((schema, table), ()), column)
+    return found
+
+
+def _lineage(
+    nodes: dict[str, Any], columns: dict[Relation, tuple[str, ...]], files: DbtFiles, run_folder: Path, manifest: dict[str, Any]
+) -> dict[str, dg.TableColumnLineage]:
+    """Column lineage of each model, its parents' tables named by their asset keys."""
+    translator = HouseTranslator(manifest)
+    parents = {
+        (node["schema"], _table(node)): (translator.get_asset_key(node), "")
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+    for source in manifest["sources"].values():
+        key = translator.get_asset_key(source)
+        parents[source["source_name"], source["name"]] = (key, "" if key.path[-1] == source["name"] else f"{source['name']}.")
+    cache, found = LineageCache(files.target_path / "lineage.json"), {}
+    for unique_id, node in nodes.items():
+        compiled = run_folder / "compiled" / node["package_name"] / node["original_file_path"]
+        if not compiled.exists():
+            continue
+        read = {relation: columns[relation] for relation in _relations_of(node, manifest) if relation in columns}
+        deps = {
+            column: [
+                dg.TableColumnDep(parents[schema, table][0], f"{parents[schema, table][1]}{name}")
+                for schema, table, name in origins
+                if (schema, table) in parents
+            ]
+            for column, origins in cache.of(compiled.read_text(), read).items()
+        }
+        if deps:
+            found[unique_id] = dg.TableColumnLineage(deps)
+    cache.save()
+    return found
+
+
+def _relations_of(node: dict[str, Any], manifest: dict[str, Any]) -> list[Relation]:
+    """What a model reads."""
+    relations: list[Relation] = []
+    for unique_id in node["depends_on"]["nodes"]:
+        if source := manifest["sources"].get(unique_id):
+            relations.append((source["source_name"], source["name"]))
+        elif parent := manifest["nodes"].get(unique_id):
+            relations.append((parent["schema"], _table(parent)))
+    return relations
+
+
+def _table(node: dict[str, Any]) -> str:
+    return str(node.get("alias") or node["name"])
