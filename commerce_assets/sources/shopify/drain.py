@@ -117,12 +117,14 @@ def _side_by_side(work: _Work, ids: Iterator[str], workers: int) -> Iterator[tup
     """Batches in the order of their ids, a few at once, never many ahead of the writer."""
     executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"drain-{work.kind.name}")
     running: deque[tuple[int, Future[tuple[int, list[bytes]]]]] = deque()
+    ahead = 0  # the first batch goes alone: its answer tells what the others cost
     try:
         for batch in _batches(work, ids):
             running.append((len(batch), executor.submit(work.read, batch)))
-            if len(running) > workers:
+            if len(running) > ahead:
                 count, future = running.popleft()
                 yield count, *future.result()
+            ahead = workers
         while running:
             count, future = running.popleft()
             yield count, *future.result()

@@ -19,8 +19,8 @@ def cost(requested: float, actual: float | None, available: float, maximum: floa
     ("text", "variables", "size"),
     [
         ("{ shop { id name } }", {}, 1),
-        ("query ($n: Int) { orders(first: $n) { edges { node { id customer { id } } } pageInfo { endCursor } } }", {"n": 5}, 13),
-        ("{ orders(last: 3) { nodes { id } } }", {}, 5),
+        ("query ($n: Int) { orders(first: $n) { edges { node { id customer { id } } } pageInfo { endCursor } } }", {"n": 5}, 9),
+        ("{ orders(last: 3) { nodes { id } } }", {}, 4),
         ("query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Refund { order { id } } } }", {"ids": ["a", "b"]}, 4),
         ("query ($on: Boolean) { orders(first: 5) @include(if: $on) { nodes { id } } shop { id } }", {"on": False}, 1),
         ("mutation { tagsAdd { node { id } } }", {}, 12),
