@@ -91,6 +91,18 @@ def contract_check_result(
     )
 
 
+def refused_load(key: dg.AssetKey, family_name: str, reason: str) -> dg.AssetCheckResult:
+    """The check of the family's root table after a load that was refused whole: an error, so that gates stay shut until a load is good."""
+    root = family(family_name)[0].name
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=check_name(root),
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"the load was refused: {reason}",
+    )
+
+
 def _sentence(table: str, counts: TableCounts, rate: float, rules: Mapping[str, int]) -> str:
     if counts.quarantined == 0:
         return f"all {counts.accepted:,} rows of {table} keep their contract"

@@ -16,7 +16,7 @@ def closed_days(reports: Iterable["LoadReport"]) -> set[date]:
     closed: set[date] = set()
     for report in reports:
         if report.family == "orders":
-            closed |= {day for day in _days(report.partitions) if report.loaded_at >= _end_of(day) + INDEX_LAG}
+            closed |= {day for day in _days(report.mode) if report.loaded_at >= _end_of(day) + INDEX_LAG}
     return closed
 
 
@@ -29,12 +29,14 @@ def days_due(reports: Iterable["LoadReport"], first: date, today: date) -> tuple
     return day, today
 
 
-def _days(partitions: Iterable[str]) -> Iterable[date]:
-    for partition in partitions:
-        try:
-            yield date.fromisoformat(partition)
-        except ValueError:  # a compacted month, or the typed empty file
-            continue
+def _days(mode: str) -> Iterable[date]:
+    """The days that a load replaced, from its report's `start/end`; none for a load of another kind (a replay)."""
+    start, _, end = mode.partition("/")
+    try:
+        first, last = date.fromisoformat(start), date.fromisoformat(end)
+    except ValueError:
+        return
+    yield from (first + timedelta(days=days) for days in range((last - first).days + 1))
 
 
 def _end_of(day: date) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from commerce_assets.contracts import family
-from commerce_assets.defs.checks import contract_check_results
+from commerce_assets.defs.checks import contract_check_results, refused_load
 from commerce_assets.defs.resources import LakeFolder, Storefront
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def pull_and_land(
     try:
         report = land_fetched(lake, family_name, fetched, load_id, mode, folder.max_reject_rate)
     except LoadError as error:
-        if (rejected := getattr(error, "report", None)) is not None:
-            yield from check_results(context.asset_key, family_name, rejected, lake, folder.max_reject_rate)
+        yield refused_load(context.asset_key, family_name, str(error))
         raise dg.Failure(f"{family_name}: {error}", allow_retries=False) from error
     context.log.info(f"{family_name}: {report.lines:,} lines landed in {report.seconds:.1f} s")
     yield dg.MaterializeResult(metadata={**report_metadata(family_name, report), **fetch_metadata(fetched)})
