@@ -90,10 +90,13 @@ class _Tunnel(socketserver.StreamRequestHandler):
             if not readable:
                 return
             for source in readable:
-                data = source.recv(65536)
-                if not data:
-                    return
-                ends[source].sendall(data)
+                try:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    ends[source].sendall(data)
+                except ConnectionError:
+                    return  # either end may hang up when it likes
 
 
 @contextmanager

@@ -646,9 +646,18 @@ def product_doc(number: int, title: str, handle: str, at: str, *, variants: list
     return doc
 
 
-def media_doc(number: int, *, alt: str | None = None) -> Doc:
-    """A ready image of a product."""
-    return {"__typename": "MediaImage", "id": gid("MediaImage", number), "alt": alt, "mediaContentType": "IMAGE", "status": "READY"}
+def media_doc(number: int, at: str, *, alt: str | None = None) -> Doc:
+    """A ready image of a product, uploaded `at`."""
+    return {
+        "__typename": "MediaImage",
+        "id": gid("MediaImage", number),
+        "alt": alt,
+        "mediaContentType": "IMAGE",
+        "mimeType": "image/jpeg",
+        "status": "READY",
+        "createdAt": at,
+        "updatedAt": at,
+    }
 
 
 def location_doc(number: int, name: str, at: str, *, address: Doc, **more: Any) -> Doc:

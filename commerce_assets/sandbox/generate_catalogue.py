@@ -145,7 +145,7 @@ def draw_catalogue(rng: np.random.Generator, count: int, as_of: int, new_id: Cal
                 *(["bestseller"] if popularity[index] > 0.1 else []),
             ]
             more = {"vendor": vendor, "productType": kind.product_type, "status": status, "tags": tags, "updatedAt": updated}
-            more["media"] = [media_doc(new_id("MediaImage"), alt=f"{title}, view {n + 1}") for n in range(1 + int(draws[5] * 3))]
+            more["media"] = [media_doc(new_id("MediaImage"), created, alt=f"{title}, view {n + 1}") for n in range(1 + int(draws[5] * 3))]
             if status == "DRAFT":
                 more["publishedAt"] = None
             documents.append(product_doc(product, title, handle, created, variants=variants, **more))
