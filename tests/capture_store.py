@@ -15,7 +15,8 @@ from commerce_assets.sandbox.documents import Doc, gid_number, inventory_level, 
 from commerce_assets.sandbox.store import TABLES, Store, compare_digest
 
 Json = Any
-SEARCH_TERM = re.compile(r"(?<![-\w])(tag|vendor|product_type|status):('[^']*'|\"[^\"]*\"|[^\s()]+)")
+BARE_WORD = re.compile(r"(?<![-:\w*])[a-z][\w-]{3,}(?![\w:*])")
+SEARCH_TERM = re.compile(r"(?<![-\w])(tag|vendor|product_type|status|sku|barcode):('[^']*'|\"[^\"]*\"|[^\s()]+)")
 LONG_AGO = "2024-01-01T00:00:00Z"
 DOCUMENTS = frozenset(
     {"Article", "BulkOperation", "Collection", "Customer", "DraftOrder", "Location", "Market", "MetafieldDefinition", "Order", "Page"}
@@ -235,12 +236,16 @@ class Seeder:
             self.put("Location", level["location"], overwrite=False)
         if self.store.parent_id("InventoryItem", item) is None:
             self._put_item({"id": f"gid://shopify/InventoryItem/{item}"}, overwrite=True)
-        self._level(item, gid_number(place), quantities, active=level.get("isActive", True))
+        times = {entry["name"]: entry["updatedAt"] for entry in level.get("quantities") or () if entry.get("updatedAt")}
+        self._level(item, gid_number(place), quantities, active=level.get("isActive", True), times=times)
 
-    def _level(self, item: int, location: int, quantities: dict[str, int], active: bool = True) -> None:
+    def _level(
+        self, item: int, location: int, quantities: dict[str, int], *, active: bool = True, times: dict[str, str] | None = None
+    ) -> None:
         known = self.store.level(item, location) or inventory_level(item, location, LONG_AGO)
         known["quantities"].update(quantities)
         known["isActive"] = active
+        known["quantityUpdatedAt"] = {**(known.get("quantityUpdatedAt") or {}), **(times or {})}
         self.store.put_level(known)
 
     def any_location(self) -> int:
@@ -267,16 +272,22 @@ class Seeder:
 
     # -- what a search tells of the objects that it found
 
-    def fill_in(self, data: Json, variables: dict[str, Json]) -> None:
-        """Fields by which objects were searched but which the answer does not show; a row more where there was a next page."""
-        terms = [term for value in variables.values() if isinstance(value, str) for term in SEARCH_TERM.findall(value)]
+    def fill_in(self, data: Json, variables: dict[str, Json], known: frozenset[str] | None = None) -> None:
+        """Fields by which objects were searched but which the answer does not show; a row more where there was a next page.
+
+        Objects in `known` stay as they are; where it is given, no rows are added.
+        """
+        texts = [value for value in variables.values() if isinstance(value, str)]
+        terms = [term for text in texts for term in SEARCH_TERM.findall(text)]
+        terms += [("tag", word) for text in texts for word in BARE_WORD.findall(SEARCH_TERM.sub("", text))]
         for connection in (data or {}).values() if isinstance(data, dict) else ():
             if not isinstance(connection, dict) or not ({"nodes", "edges"} & set(connection)):
                 continue
             found = nodes(connection)
             for entry in found:
-                self._searched(entry, terms)
-            if found and (connection.get("pageInfo") or {}).get("hasNextPage"):
+                if entry.get("id") not in (known or ()):
+                    self._searched(entry, terms)
+            if known is None and found and (connection.get("pageInfo") or {}).get("hasNextPage"):
                 self._one_more(found)
 
     def _searched(self, entry: Doc, terms: list[tuple[str, str]]) -> None:
@@ -288,6 +299,10 @@ class Seeder:
             text = value.strip("'\"")
             if name in ("tag",) and "tags" not in entry:
                 doc["tags"] = [*(doc.get("tags") or ()), text]
+            elif name in ("sku", "barcode") and kind == "Product" and "variants" not in entry:
+                variants = doc.get("variants") or [self._hidden_variant(doc, {})]
+                variants[0][name] = text
+                doc["variants"] = variants
             elif name in ("vendor", "product_type", "status") and not text.endswith("*"):
                 field = {"product_type": "productType"}.get(name, name)
                 if field not in entry:
@@ -300,6 +315,9 @@ class Seeder:
             return
         first, last = (gid_number(entry["id"]) for entry in (found[0], found[-1]))
         kind = parse_gid(found[-1]["id"])[0]
+        if kind == "ProductVariant":
+            step = 1 if last >= first else -1
+            self._put_variant({"id": f"gid://shopify/ProductVariant/{last + step}"}, overwrite=True)
         doc = self.store.get(kind, last)
         if doc is None or kind not in DOCUMENTS:
             return

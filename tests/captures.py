@@ -24,6 +24,7 @@ from graphql import (
     get_named_type,
     is_composite_type,
     is_object_type,
+    is_required_argument,
     parse,
 )
 
@@ -177,11 +178,8 @@ def reconstruct(exchange: Exchange, schema: GraphQLSchema) -> str:
         if str(spec.type).endswith("Connection!") and not set(spec.args) & set(exchange.variables):
             raise NotReconstructed(f"arguments of {name} not recorded")
         arguments = {arg: str(spec.args[arg].type) for arg in spec.args if arg in exchange.variables}
-        missing = [
-            arg for arg, one in spec.args.items() if str(one.type).endswith("!") and one.default_value is None and arg not in arguments
-        ]
-        if [arg for arg in missing if spec.args[arg].ast_node is None or spec.args[arg].ast_node.default_value is None]:
-            raise NotReconstructed(f"argument of {name} not recorded")
+        if any(is_required_argument(one) and arg not in arguments for arg, one in spec.args.items()):
+            raise NotReconstructed(f"arguments of {name} not recorded")
         declared.update(arguments)
         given = ", ".join(f"{arg}: ${arg}" for arg in arguments)
         directive = " @idempotent(key: $idempotencyKey)" if "idempotencyKey" in exchange.variables else ""
@@ -202,7 +200,7 @@ def _selection(value: Json, kind: Any, schema: GraphQLSchema) -> str:
         return ""
     sample = _merged(value)
     if not sample:
-        return "{ __typename }" if "userErrors" not in str(named) else "{ field message }"
+        return "{ field message }" if "UserError" in str(named) else "{ __typename }"
     if not is_object_type(named):
         match = GID.match(str(sample.get("id", "")))
         typename = sample.get("__typename") or (match.group(1) if match else None)
@@ -218,12 +216,7 @@ def _selection(value: Json, kind: Any, schema: GraphQLSchema) -> str:
         spec = named.fields.get(name)
         if spec is None:
             raise NotReconstructed(f"field or alias {named}.{name}")
-        required = [
-            arg
-            for arg, one in spec.args.items()
-            if str(one.type).endswith("!") and (one.ast_node is None or one.ast_node.default_value is None)
-        ]
-        if required:
+        if any(is_required_argument(one) for one in spec.args.values()):
             raise NotReconstructed(f"argument of {named}.{name} not recorded")
         page = "(first: 50)" if "first" in spec.args and str(get_named_type(spec.type)).endswith("Connection") else ""
         parts.append(f"{name}{page} {_selection(inner, spec.type, schema)}")

@@ -191,7 +191,9 @@ class Replay:
         if mutation:
             self._before_change(exchange, fresh)
         else:
+            known = frozenset(identity for identity in gids_in(translated(data, self.ids)) if exists(self.store, identity))
             self.seeder.ingest(translated(data, self.ids), overwrite=False)
+            self.seeder.fill_in(translated(data, self.ids), exchange.variables, known)
             self.seeder.ingest(translated(_of_kind(data, "BulkOperation"), self.ids), overwrite=True)
 
     def _before_change(self, exchange: Exchange, fresh: list[str]) -> None:

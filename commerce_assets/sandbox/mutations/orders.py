@@ -90,18 +90,21 @@ def _check_new(ctx: Context, wanted: dict[str, Any], now: str) -> None:
     lines = wanted.get("lineItems") or ()
     if not lines:
         errors.append(user_error(["order", "lineItems"], "Line items must have at least one line item", "INVALID"))
+    nameless = False
     for index, line in enumerate(lines):
         path: list[str | int] = ["order", "lineItems", index]
         variant = line.get("variantId")
         if line["quantity"] < 1:
             errors.append(user_error([*path, "quantity"], "Quantity must be greater than or equal to 1", "INVALID"))
-        if variant and not metafields.object_exists(ctx, variant, ("ProductVariant",)):
-            errors.append(user_error([*path, "variantId"], "Variant does not exist", "INVALID"))
-        if not variant and not (line.get("title") or "").strip() and not line.get("productId"):
-            errors.append(user_error([*path, "title"], "Title can't be blank", "INVALID"))
+        # An unknown variant is passed over: the line is then a custom one, and needs a title.
+        known = variant and metafields.object_exists(ctx, variant, ("ProductVariant",))
+        nameless = nameless or (not known and not (line.get("title") or "").strip())
         price = line.get("priceSet")
         if price and decimal_of(price["shopMoney"]["amount"]) < 0:
             errors.append(user_error([*path, "priceSet"], "Price must be greater than or equal to 0", "INVALID"))
+    if nameless:
+        errors.append(user_error(["order"], "Order Line items is invalid", "INVALID"))
+        errors.extend(user_error(["order", "lineItems"], f"Line items {name} can't be blank", "INVALID") for name in ("Name", "Title"))
     if wanted.get("customerId") and wanted.get("customer"):
         message = "Only one of customerId and customer may be given"
         errors.append(user_error(["order", "customerId"], message, "REDUNDANT_CUSTOMER_FIELDS"))

@@ -45,7 +45,7 @@ def product_set(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
     number = gid_number(old["id"]) if old else ctx.store.next_id("Product")
     title = wanted.get("title") or (old or {}).get("title") or ""
     variants, stock = _variants(ctx, wanted, old, now)
-    product = old or product_doc(number, title, "", now, variants=variants, vendor=ctx.shop.get("name", ""))
+    product = dict(old) if old else product_doc(number, title, "", now, variants=variants, vendor=ctx.shop.get("name", ""))
     product.update(given(wanted, *COPIED))
     product.update({"title": title, "variants": variants, "updatedAt": now, "handle": _handle(ctx, wanted, old, title, number)})
     product["isGiftCard"] = bool(wanted.get("giftCard", product.get("isGiftCard")))

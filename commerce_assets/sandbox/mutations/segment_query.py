@@ -132,9 +132,13 @@ def _term(tokens: list[Token], at: int, filters: list[Token]) -> int:
 
 
 def _arguments(tokens: list[Token], at: int) -> int:
-    while tokens[at].text != ")":
+    """Past a group in parentheses, which may hold groups of its own."""
+    depth = 0
+    while True:
+        depth += {"(": 1, ")": -1}.get(tokens[at].text, 0)
         at += 1
-    return at + 1
+        if depth == 0:
+            return at
 
 
 def _condition(tokens: list[Token], at: int) -> int:
