@@ -1,6 +1,6 @@
 """What a query costs, and the leaky bucket that pays for it.
 
-The formula was fitted to recorded `extensions.cost` (tests/conformance/test_sandbox_cost.py counts how many agree):
+The formula was fitted to recorded `extensions.cost` (tests/conformance/test_sandbox_recorded_costs.py counts how many agree):
 
 * a scalar or enum is free, an object costs 1, a count 10; a mutation 10, its payload's own objects included;
 * money, weights, postal addresses and page infos are free objects; a list costs what one object costs;
@@ -235,13 +235,17 @@ class Bucket:
             self.level = min(self.maximum, self.level + points)
 
     def empty(self) -> None:
-        """Spend everything (a fault: somebody else of the same app was busy)."""
+        """Spend everything, and half a second more (a fault: somebody else of the same app was busy)."""
         with self._lock:
             self._refill()
-            self.level = 0.0
+            self.level = -self.rate / 2
 
     def status(self) -> dict[str, int]:
         """As `extensions.cost.throttleStatus` prints it."""
         with self._lock:
             self._refill()
-            return {"maximumAvailable": int(self.maximum), "currentlyAvailable": math.floor(self.level), "restoreRate": int(self.rate)}
+            return {
+                "maximumAvailable": int(self.maximum),
+                "currentlyAvailable": max(0, math.floor(self.level)),
+                "restoreRate": int(self.rate),
+            }

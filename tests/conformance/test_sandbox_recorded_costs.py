@@ -38,7 +38,12 @@ def priced(content: Any, path: str, near: tuple[str, tuple[str, Any]] | None) ->
     if isinstance(content, dict):
         found = document_of(content)
         near = (path, found) if found else near
-        if (content.get("extensions") or {}).get("cost") and ("data" in content or "errors" in content) and near and path.startswith(near[0]):
+        if (
+            (content.get("extensions") or {}).get("cost")
+            and ("data" in content or "errors" in content)
+            and near
+            and path.startswith(near[0])
+        ):
             yield near[1][0], near[1][1], content
         for key, value in content.items():
             yield from priced(value, f"{path}/{key}", near)
