@@ -383,7 +383,8 @@ def _metadata(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, 
     """Plain values of the metadata that an asset's materialisation carries; empty when there was none."""
     for event in result.get_asset_materialization_events():
         if event.asset_key == key:
-            return {name: value.value for name, value in event.materialization.metadata.items()}
+            metadata = event.materialization.metadata.items()
+            return {name: value.records if isinstance(value, dg.TableMetadataValue) else value.value for name, value in metadata}
     return {}
 
 

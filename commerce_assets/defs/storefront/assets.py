@@ -14,8 +14,8 @@ from commerce_assets.defs.resources import LakeFolder, Storefront
 from commerce_assets.defs.schemas import family_metadata
 from commerce_assets.defs.storefront.landing import pull_and_land, watermark
 
-PULL_RETRIES = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""On top of the client's own retries of single requests: for a shop that is away for a minute."""
+PULL_RETRIES = dg.RetryPolicy(max_retries=1, delay=10, jitter=dg.Jitter.PLUS_MINUS)
+"""Once more, on top of the client's own retries of single requests, which go on for minutes."""
 
 
 class PullConfig(dg.Config):

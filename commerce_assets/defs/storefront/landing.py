@@ -39,6 +39,8 @@ def pull_and_land(
     except LoadError as error:
         yield refused_load(context.asset_key, family_name, str(error))
         raise dg.Failure(f"{family_name}: {error}", allow_retries=False) from error
+    except Exception as error:  # the same bytes would fail in the same way: only the pull is worth repeating
+        raise dg.Failure(f"{family_name}: landing failed ({type(error).__name__}: {error}); nothing was replaced", allow_retries=False) from error
     context.log.info(f"{family_name}: {report.lines:,} lines landed in {report.seconds:.1f} s")
     yield dg.MaterializeResult(metadata={**report_metadata(family_name, report), **fetch_metadata(fetched)})
     yield from check_results(context.asset_key, family_name, report, lake, folder.max_reject_rate)
