@@ -59,6 +59,7 @@
             "root_id": "inventory_item_id",
             "is_snapshot": true,
         },
+        "swept_ids": {"key": ["object_type", "object_id"], "root": "swept_ids", "root_id": "object_id"},
         "locations": {"key": ["location_id"], "root": "locations", "root_id": "location_id"},
     } -%}
     {{ return(tables[name]) }}

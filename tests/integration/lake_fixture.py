@@ -270,7 +270,7 @@ def _customers(rng: np.random.Generator, count: int) -> Frames:
             "customer_id": ids,
             "is_default": [True],
             "city": ["Leeds"],
-            "postal_code": ["LS1 1AA"],
+            "postal_code": pl.Series(["LS1 1AA"]).new_from_index(0, count).set((country != "GB").fill_null(True), None),
             "country_code": country,
         },
         count,

@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('customer_addresses') }}",
+        post_hook="{{ note_incorporated('customer_addresses') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("customer_addresses") }}),
 

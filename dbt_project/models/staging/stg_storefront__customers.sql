@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('customers') }}",
+        post_hook="{{ note_incorporated('customers') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("customers") }}),
 

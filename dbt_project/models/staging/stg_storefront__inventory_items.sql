@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('inventory_items') }}",
+        post_hook="{{ note_incorporated('inventory_items') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("inventory_items") }}),
 

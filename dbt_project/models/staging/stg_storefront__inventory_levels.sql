@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_outdated_rows('inventory_levels') }}",
+        post_hook="{{ note_incorporated('inventory_levels') }}",
     )
 }}
 

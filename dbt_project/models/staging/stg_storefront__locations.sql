@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('locations') }}",
+        post_hook="{{ note_incorporated('locations') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("locations") }}),
 

@@ -1,4 +1,11 @@
-{{ config(materialized="incremental", incremental_strategy="append", pre_hook="{{ forget_outdated_rows('orders') }}") }}
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('orders') }}",
+        post_hook="{{ note_incorporated('orders') }}",
+    )
+}}
 
 with
     source as ({{ latest_rows("orders") }}),

@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('product_media') }}",
+        post_hook="{{ note_incorporated('product_media') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("product_media") }}),
 

@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('product_metafields') }}",
+        post_hook="{{ note_incorporated('product_metafields') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("product_metafields") }}),
 

@@ -1,9 +1,14 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('swept_ids') }}",
+        post_hook="{{ note_incorporated('swept_ids') }}",
+    )
+}}
+
 with
-    source as (  -- The last sweep that found an id; older sweeps are history.
-        select *
-        from {{ source("storefront", "swept_ids") }}
-        qualify row_number() over (partition by object_type, object_id order by swept_at desc, _loaded_at desc) = 1
-    ),
+    source as ({{ latest_rows("swept_ids") }}),
 
     renamed as (
         select

@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_outdated_rows('variants') }}",
+        post_hook="{{ note_incorporated('variants') }}",
+    )
+}}
+
 with
     source as ({{ latest_rows("variants") }}),
 
