@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     )
     lapsed_after_days: int = Field(90, gt=0, description="Days without an order after which a customer has lapsed.")
     scores_max_age_hours: int = Field(26, gt=0, description="A push refuses scores older than this.")
-    bulk_push_threshold: int = Field(2_000, gt=0, description="Customers to write above which the push uses a bulk mutation.")
+    bulk_push_threshold: int = Field(250, gt=0, description="Customers to write above which the push uses a bulk mutation.")
     published_versions_kept: int = Field(3, ge=1, description="Published warehouse files kept for rollback.")
 
     @property
