@@ -16,15 +16,16 @@ Place = tuple[str | None, int]
 
 
 def odd_shape_sql(structure: Mapping[str, Any]) -> str:
-    """SQL that is true where a struct or list is missing from the parsed line although its key has a value that is not null.
+    """SQL that is true where a struct or list came out empty although its key has a value that is neither null nor of that shape.
 
-    It may find too much (white space before the null); `odd_places` then looks closely. Keys that occur at several places are left
+    It may find too much (white space after the colon); `odd_places` then looks closely. Keys that occur at several places are left
     out: they are Shopify's money bags, whose amounts are required, so that their absence is found without this.
     """
     occurrences = Counter(_keys(structure))
     tests = [
-        f"when {path} is null{there} and contains(text, '\"{key}\":') and not contains(text, '\"{key}\":null') then true"
-        for path, key, there in _containers(structure)
+        f"when {path} is null and contains(text, '\"{key}\":') and not contains(text, '\"{key}\":{mark}') "
+        f"and not contains(text, '\"{key}\":null') then true"
+        for path, key, mark in _containers(structure)
         if occurrences[key] == 1
     ]
     return f"case {' '.join(tests)} else false end" if tests else "false"
@@ -54,13 +55,20 @@ def _is_odd(value: Any, expected: Any) -> bool:
 
 
 def _containers(structure: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, str, str]]:
-    """(SQL path, key, SQL that its parent is there) of the structs and lists that do not stand in a list."""
+    """(SQL path that is null when it is empty, key, how it begins) of the structs and lists that do not stand in a list."""
     for key, inner in structure.items():
-        path = f'{parent}."{key}"' if parent else f'"{key}"'
+        path = f'{parent}"{key}"'
         if isinstance(inner, Mapping):
-            yield from _containers(inner, path)
-        if isinstance(inner, Mapping | list):
-            yield path, key, f" and {parent} is not null" if parent else ""
+            yield from _containers(inner, f"{path}.")
+            # DuckDB makes a struct of nulls of what is no object: its first leaf tells.
+            yield path + _first_leaf(inner), key, "{"
+        elif isinstance(inner, list):
+            yield path, key, "["
+
+
+def _first_leaf(structure: Mapping[str, Any]) -> str:
+    key, inner = next(iter(structure.items()))
+    return f'."{key}"' + (_first_leaf(inner) if isinstance(inner, Mapping) else "")
 
 
 def _keys(structure: Any) -> Iterator[str]:

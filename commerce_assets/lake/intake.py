@@ -239,7 +239,7 @@ class Intake:
     def _explained(self, table: TableMapping, frame: pl.DataFrame, failures: pl.DataFrame, lines: pa.Table) -> pl.DataFrame:
         """The failures with the reason why a value is missing, and rows whose value was lost in a column that may be null."""
         texts = [name for name, dtype in table.contract.schema.items() if dtype == pl.String and name not in table.json_columns]
-        boxed = pl.any_horizontal(pl.col(name).str.starts_with(mark) for name in texts for mark in ("{", "["))
+        boxed = pl.any_horizontal(pl.lit(False), *(pl.col(name).str.starts_with(mark) for name in texts for mark in ("{", "[")))
         suspects = frame.select((pl.col("_suspect") | pl.col("_odd") | boxed).fill_null(False)).to_series().arg_true().cast(pl.UInt32)
         empty = failures.filter(pl.col("rule").str.starts_with("not_null:"))["row"]
         places = frame.select("_line", "_ordinal").with_row_index("row")

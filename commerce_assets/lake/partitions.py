@@ -116,11 +116,11 @@ class Partitioner:
                 return start.isoformat() <= partition <= end.isoformat()
         return False
 
-    def _is_replaced(self) -> str:
-        """SQL over a kept row: its day is replaced."""
+    def _is_replaced(self, row: str) -> str:
+        """SQL over a row that is there: its day is replaced."""
         if isinstance(self.mode, ReplaceDays):
             start, end = quoted(self.mode.start.isoformat()), quoted(self.mode.end.isoformat())
-            return f"cast(_version_at as date) between cast({start} as date) and cast({end} as date)"
+            return f"cast({row}._version_at as date) between cast({start} as date) and cast({end} as date)"
         return "false"
 
     def _targets(self) -> set[str]:
@@ -143,7 +143,7 @@ class Partitioner:
             if self._is_whole(partition):
                 continue
             query = statement(
-                "stale_roots", files=path_list(files), root_id=root.root_id, partition=quoted(partition), is_replaced=self._is_replaced()
+                "stale_roots", files=path_list(files), root_id=root.root_id, partition=quoted(partition), is_replaced=self._is_replaced("present")
             )
             stale += [row[0] for row in self.connection.execute(query).fetchall()]
         return stale
@@ -200,7 +200,7 @@ class Partitioner:
             columns=columns_sql(list(contract.schema), "row."),
             files=path_list(files),
             partition=quoted(partition),
-            is_replaced=self._is_replaced(),
+            is_replaced=self._is_replaced("row"),
             root_id=contract.root_id,
         )
 

@@ -5,4 +5,4 @@ qualify row_number() over (partition by {key} order by {version} desc, _file des
 union
 select _file, _line, _ordinal
 from staged."{table}"
-where {root_id} in (select root_id from quarantined where table_name = '{table}')
+where {root_id} in (select root_id from quarantined where table_name = '{table}' and row_id is not null)
