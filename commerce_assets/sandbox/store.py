@@ -25,6 +25,8 @@ from commerce_assets.sandbox.documents import Doc, InventoryLevel, Metafield, gi
 
 STORE_FILE = "store.sqlite"
 BATCH = 500
+# Changes with the tables: a store of another layout is refused instead of being misread.
+LAYOUT = 1
 # A shop's ids grow by shards in steps of 2^15; where a type's ids start is only for looks.
 ID_STEP = 32768
 ID_START = {
@@ -251,12 +253,22 @@ class Store:
         self._writer = threading.RLock()
         self._connections: list[sqlite3.Connection] = []
         self._connections_lock = threading.Lock()
+        if self._layout() != LAYOUT:
+            self._create()
+
+    def _layout(self) -> int:
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _create(self) -> None:
         with self.transaction() as connection:
+            if self._layout() not in (0, LAYOUT):
+                raise StoreError(f"{self.path} was made by another version of the sandbox store: remove it and fill it again")
             statements = [*(part for part in _SCHEMA.split(";") if part.strip())]
             for kind, table in TABLES.items():
                 statements.extend(_create_table(kind, table))
             for statement in statements:
                 connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {LAYOUT}")
 
     # -- connections and transactions
 
@@ -427,8 +439,9 @@ class Store:
     def delete(self, kind: str, number: int, deleted_at: str) -> bool:
         """Remove a document with what hangs on it, and log that; False where there was none."""
         with self.transaction() as connection:
-            values: list[Any]
-            where, values = (f"t_{kind} WHERE id = ?", [number]) if kind in TABLES else ("others WHERE kind = ? AND id = ?", [kind, number])
+            is_table = kind in TABLES
+            where = f"t_{kind} WHERE id = ?" if is_table else "others WHERE kind = ? AND id = ?"
+            values: list[Any] = [number] if is_table else [kind, number]
             if not connection.execute(f"DELETE FROM {where}", values).rowcount:
                 return False
             for derived in DERIVED.get(kind, ()):
