@@ -235,7 +235,7 @@ class Seeder:
         if self.store.get("Location", gid_number(place)) is None:
             self.put("Location", level["location"], overwrite=False)
         if self.store.parent_id("InventoryItem", item) is None:
-            self._put_item({"id": f"gid://shopify/InventoryItem/{item}"}, overwrite=True)
+            self._put_item({**(level.get("item") or {}), "id": f"gid://shopify/InventoryItem/{item}"}, overwrite=True)
         times = {entry["name"]: entry["updatedAt"] for entry in level.get("quantities") or () if entry.get("updatedAt")}
         self._level(item, gid_number(place), quantities, active=level.get("isActive", True), times=times)
 

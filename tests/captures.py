@@ -19,6 +19,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLSchema,
     GraphQLSyntaxError,
+    InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
     get_named_type,
@@ -102,7 +103,7 @@ def _exchanges(name: str, version: str, value: Json, path: tuple[str | int, ...]
     if answer is None and isinstance(mutation, dict) and _body(mutation.get("response")) and "variables" not in mutation:
         own = Exchange(name, (*path, "mutation"), version, document or shared, dict(variables or {}), _body(mutation["response"]) or {})
         yield own
-        skipped = ("mutation",)
+        skipped: tuple[str, ...] = ("mutation",)
     else:
         skipped = ()
     below = document if answer is None and document is not None else shared
@@ -258,7 +259,7 @@ def _rename(selections: SelectionSetNode | None, value: Json, fragments: Mapping
                 continue
             inner = _rename(node.selection_set, value[alias], fragments)
             _merge_in(result, node.name.value, inner, alias)
-        else:
+        elif isinstance(node, (FragmentSpreadNode, InlineFragmentNode)):
             other = fragments[node.name.value].selection_set if isinstance(node, FragmentSpreadNode) else node.selection_set
             for name, inner in _rename(other, value, fragments).items():
                 _merge_in(result, name, inner, name)

@@ -103,6 +103,7 @@ class Replay:
         self.folder = folder
         self.ids: dict[str, str] = {}
         self.deleted: set[str] = set()
+        self.stocked: set[str] = set()
         self.seconds = 0
         self.newest = _newest_ids(capture)
         self.store, self.seeder, _, self.runner = self._fresh("steps")
@@ -209,8 +210,9 @@ class Replay:
         changes = ((data.get("inventorySetQuantities") or {}).get("inventoryAdjustmentGroup") or {}).get("changes") or ()
         for row in rows:
             item, place = row.get("inventoryItemId"), row.get("locationId")
-            if item not in fresh:
+            if item in self.stocked or self.ids.get(item, item) != item:
                 continue
+            self.stocked.add(item)
             before = row.get("changeFromQuantity")
             for change in changes:
                 same = (change.get("item") or {"id": item})["id"] == item and (change.get("location") or {"id": place})["id"] == place
@@ -455,7 +457,7 @@ def test_recorded_requests_that_agreed_still_agree(outcomes: list[Outcome], caps
         print("\n" + report(outcomes))
     if os.environ.get("SANDBOX_CAPTURES_WRITE"):
         AGREEING.write_text("\n".join(agreeing) + "\n", encoding="utf-8")
-    expected = AGREEING.read_text(encoding="utf-8").split()
+    expected = AGREEING.read_text(encoding="utf-8").splitlines()
     reasons = {outcome.exchange.name: outcome.reason for outcome in outcomes}
     lost = [f"{name}: {reasons.get(name, 'not found any more')}" for name in expected if name not in set(agreeing)]
     assert not lost, "recorded requests that agreed before do not any more:\n" + "\n".join(lost)
