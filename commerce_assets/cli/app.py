@@ -117,6 +117,48 @@ def sync(
     raise SystemExit(demo_runner.run_push(load_settings(), dry_run=dry_run, as_json=as_json))
 
 
+@quarantine_app.command("list")
+def quarantine_list(
+    family: Annotated[str | None, typer.Option(help="Only this document family, such as orders.")] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table, such as order_lines.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Count what is in quarantine, by table and rule."""
+    from commerce_assets.cli import quarantine
+
+    counts = quarantine.counts(load_settings(), family, table)
+    print(json.dumps(counts, indent=2) if as_json else quarantine.render_counts(counts))
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    table: Annotated[str | None, typer.Argument(help="Table to show; default all.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
+    load_id: Annotated[str | None, typer.Option("--load", help="Only rows of this load.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows at most.")] = 20,
+    unmasked: Annotated[bool, typer.Option(help="Show personal data and card numbers too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show quarantined rows with the rules they broke and where they came from; personal data masked."""
+    from commerce_assets.cli import quarantine
+
+    rows = quarantine.rows(load_settings(), table=table, rule=rule, load_id=load_id, limit=limit, unmasked=unmasked)
+    print(json.dumps(rows, indent=2, default=str) if as_json else quarantine.render_rows(rows))
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    family: Annotated[str | None, typer.Option(help="Only this document family, such as orders.")] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table, such as order_lines.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Land quarantined documents again, after a fix of a contract or of the data; repeating it does nothing more."""
+    from commerce_assets.cli import quarantine
+
+    done = quarantine.replay(load_settings(), family, table)
+    print(json.dumps(done, indent=2) if as_json else quarantine.render_replay(done))
+
+
 @sandbox_app.command("serve")
 def sandbox_serve(
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you know why.")] = "127.0.0.1",
