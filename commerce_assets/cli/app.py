@@ -12,7 +12,10 @@ import typer
 from commerce_assets.config import SANDBOX_TOKEN, Settings, load_settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="commerce_assets: a retailer's data platform on Dagster, dbt and DuckDB."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="commerce_assets: a retailer's data platform on Dagster, dbt and DuckDB.",
 )
 sandbox_app = typer.Typer(no_args_is_help=True, help="The Shopify-compatible store on loopback.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that broke a contract: list, show, replay.")
