@@ -383,18 +383,14 @@ def _metadata(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, 
     """Plain values of the metadata that an asset's materialisation carries; empty when there was none."""
     for event in result.get_asset_materialization_events():
         if event.asset_key == key:
-            metadata = event.materialization.metadata.items()
-            return {name: value.records if isinstance(value, dg.TableMetadataValue) else value.value for name, value in metadata}
+            return {name: value.value for name, value in event.materialization.metadata.items()}
     return {}
 
 
 def _stream(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> Stream | None:
-    """The counts of a family's load, added up over its tables."""
-    rows = _metadata(result, key).get("rows")
-    if rows is None:
-        return None
-    totals = {name: sum(int(record.data[name]) for record in rows) for name in ("read", "accepted", "quarantined", "duplicates")}
-    return Stream(**totals)
+    """The counts of a family's load, over its tables."""
+    metadata, names = _metadata(result, key), ("read", "accepted", "quarantined", "duplicates")
+    return Stream(**{name: int(metadata[name]) for name in names}) if "read" in metadata else None
 
 
 def _count_checks(summary: PipelineSummary, result: dg.ExecuteInProcessResult) -> None:
