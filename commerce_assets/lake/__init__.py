@@ -4,10 +4,12 @@ Belongs here: everything that reads or writes the lake's folders. Knows contract
 its JSON becomes the contracts' columns. Does not belong here: fetching (sources) and modelling (dbt).
 """
 
+from commerce_assets.lake.compaction import compact
 from commerce_assets.lake.errors import CommitError, ControlTotalError, LakeError, LoadError
 from commerce_assets.lake.landing import land
 from commerce_assets.lake.mapping import FamilyMapping, LineShape, TableMapping
 from commerce_assets.lake.quarantine import quarantine_rows
+from commerce_assets.lake.replay import Replayed, replay
 from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
 from commerce_assets.lake.store import Lake
 
@@ -26,7 +28,10 @@ __all__ = [
     "ReplaceDays",
     "ReplacePartition",
     "TableMapping",
+    "Replayed",
     "TableReport",
+    "compact",
     "land",
     "quarantine_rows",
+    "replay",
 ]

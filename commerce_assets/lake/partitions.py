@@ -143,7 +143,11 @@ class Partitioner:
             if self._is_whole(partition):
                 continue
             query = statement(
-                "stale_roots", files=path_list(files), root_id=root.root_id, partition=quoted(partition), is_replaced=self._is_replaced("present")
+                "stale_roots",
+                files=path_list(files),
+                root_id=root.root_id,
+                partition=quoted(partition),
+                is_replaced=self._is_replaced("present"),
             )
             stale += [row[0] for row in self.connection.execute(query).fetchall()]
         return stale

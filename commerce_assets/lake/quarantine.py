@@ -5,9 +5,7 @@ Belongs here: quarantine files, their listing and masking, replay. Does not belo
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +25,10 @@ MASK = "•••"
 
 @dataclass(frozen=True)
 class Retried:
-    """Lines that are landed again: (source file, line)."""
+    """Lines that are landed again: (source file, line); and what the load they came with had replaced."""
 
     lines: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+    scope: str = ""
 
 
 def plan(partitioner: "Partitioner", load_id: str, retried: Retried | None) -> None:
@@ -44,7 +43,7 @@ def plan(partitioner: "Partitioner", load_id: str, retried: Retried | None) -> N
         case Merge():
             key, scope = quoted("all"), "all"
         case _:
-            key, scope = (quoted(mode.partition), mode.partition) if mode.partition else (day, "")
+            key, scope = quoted(mode.partition) if mode.partition else day, retried.scope if retried else ""
     connection.execute(
         statement(
             "new_quarantine",
@@ -134,7 +133,7 @@ def quarantine_rows(
         for path in sorted(Path(lake.quarantine_folder(found, "x").parent).glob("partition=*/data.parquet"))
         if path.parent.name != "partition=empty"
     ]
-    rows = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *(frame.cast(pl.Schema(QUARANTINE_SCHEMA)) for frame in frames)])  # type: ignore[arg-type]
+    rows = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *(frame.cast(pl.Schema(QUARANTINE_SCHEMA)) for frame in frames)])
     for column, wanted in (("load_id", load_id), ("root_id", root_id)):
         if wanted is not None:
             rows = rows.filter(pl.col(column) == wanted)
@@ -170,15 +169,3 @@ def _masked_text(value: object) -> object:
     if isinstance(value, list):
         return [_masked_text(element) for element in value]
     return value
-
-
-def replay_id(now: datetime | None = None) -> str:
-    """The id of a replay's own report."""
-    return f"replay-{(now or datetime.now(UTC)):%Y%m%dT%H%M%S%f}"
-
-
-def group_by_partition(rows: pl.DataFrame, is_snapshot: bool) -> Sequence[tuple[str | None, pl.DataFrame]]:
-    """Refused rows by the partition their documents go back to: the one named, or (None) that of their day."""
-    if not is_snapshot:
-        return [(None, rows)]
-    return [(str(key), part) for (key,), part in rows.group_by("partition_key", maintain_order=True)]

@@ -109,7 +109,9 @@ def test_a_value_that_cannot_be_typed_names_its_rule_and_takes_no_sibling(
     assert report.tables[table].quarantined == 1
     assert landing.ids("orders", "order_id") == ([2] if table == "orders" else [1, 2])
     others = quarantine_rows(landing.lake).filter(quarantine_rows(landing.lake)["table"] != table)
-    expected = {("parent_rejected",)} if table == "orders" else {("parent_rejected",)} if table == "fulfillments" and others.height else set()
+    expected = (
+        {("parent_rejected",)} if table == "orders" else {("parent_rejected",)} if table == "fulfillments" and others.height else set()
+    )
     assert {tuple(found) for found in others["failed_rules"]} == expected
 
 
@@ -210,7 +212,12 @@ def test_an_orders_total_may_be_a_cent_a_line_off(landing: Landing, total: str, 
     assert landing.ids("orders", "order_id") == ([1] if is_accepted else [])
     if not is_accepted:
         assert quarantine_rows(landing.lake, table="orders")["failed_rules"].to_list() == [["order_total_matches_lines"]]
-        assert landing.ids("order_lines", "order_id") == landing.ids("tax_lines", "order_id") == landing.ids("fulfillment_lines", "order_id") == []
+        assert (
+            landing.ids("order_lines", "order_id")
+            == landing.ids("tax_lines", "order_id")
+            == landing.ids("fulfillment_lines", "order_id")
+            == []
+        )
 
 
 def test_a_total_with_discounts_on_lines_and_shipping_and_taxes_included_adds_up(landing: Landing) -> None:
@@ -261,7 +268,9 @@ def test_a_count_other_than_declared_replaces_nothing(landing: Landing, declared
 
 
 def test_drained_lines_are_not_part_of_the_declared_count(landing: Landing) -> None:
-    landing.land([docs.order(refunds=[docs.refund()]), docs.line_item(), docs.shipping_line()], drained=[docs.refund_line()], declared=Declared(3, 1))
+    landing.land(
+        [docs.order(refunds=[docs.refund()]), docs.line_item(), docs.shipping_line()], drained=[docs.refund_line()], declared=Declared(3, 1)
+    )
     assert landing.ids("refund_lines", "refund_line_id") == [1]
 
 
@@ -331,7 +340,11 @@ def test_products_inventory_locations_and_ids_land(landing: Landing) -> None:
     lines = [docs.product(), docs.variant(), docs.media(), docs.metafield(1, "gid://shopify/Product/1", value='["a", "b"]')]
     landing.land(lines, "products", mode=Merge())
     variant = landing.lake.read("variants").row(0, named=True)
-    assert (variant["option_values"], variant["price_amount"], variant["inventory_quantity"]) == ('{"Colour":"Blue"}', Decimal("10.0000"), -2)
+    assert (variant["option_values"], variant["price_amount"], variant["inventory_quantity"]) == (
+        '{"Colour":"Blue"}',
+        Decimal("10.0000"),
+        -2,
+    )
     assert landing.ids("product_metafields", "value") == ['["a", "b"]']
     landing.land([docs.inventory_item(), docs.inventory_level()], "inventory", mode=ReplacePartition("2026-03-01"))
     landing.land([docs.inventory_item(), docs.inventory_level()], "inventory", mode=ReplacePartition("2026-03-02"), load_id="load-2")
