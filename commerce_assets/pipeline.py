@@ -20,14 +20,14 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from commerce_assets.config import Settings
 from commerce_assets.defs.activation.customer_scores import KEY as PUSH_KEY
 from commerce_assets.defs.activation.customer_scores import push_scores
+from commerce_assets.defs.automation import RANGE_END_TAG, RANGE_START_TAG
 from commerce_assets.defs.dagster_home import open_instance, quick_storage
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
 from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
-from commerce_assets.defs.storefront.coverage import days_due
+from commerce_assets.defs.storefront.coverage import days_due, reports_of
 from commerce_assets.defs.warehouse.published import KEY as PUBLISHED_KEY
 
 PIPELINE_TAG = "commerce/pipeline"
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Progress = Callable[[str], None]
 
@@ -181,7 +181,7 @@ def _pull_storefront(pipeline: "_Pipeline", summary: PipelineSummary, *, full: b
         ("products", {"config": {"full": full}}),
         ("customers", {"config": {"full": full}}),
         ("locations", {}),
-        ("orders", {"tags": {_RANGE_START: start.isoformat(), _RANGE_END: end.isoformat()}}),
+        ("orders", {"tags": {RANGE_START_TAG: start.isoformat(), RANGE_END_TAG: end.isoformat()}}),
         ("inventory", {"partition_key": today.isoformat()}),
         ("ids", {}),
     ]
@@ -308,7 +308,7 @@ class _Pipeline:
                 )
             first = max(first, min(earliest, today))
         lake = LakeFolder(root=str(self.settings.lake_root), max_reject_rate=self.settings.quarantine_max_rate).open()
-        start, end = (first, today) if full else days_due(lake.reports(), first, today)
+        start, end = (first, today) if full else days_due(reports_of(lake, "orders"), first, today)
         if days is not None:
             start = min(start, max(self.settings.orders_start_on, today - timedelta(days=days - 1)))
         return start, end

@@ -1,16 +1,22 @@
 """When things run. Sources by the clock; all behind them when what they read has changed and its blocking checks are green, down to the push."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 from dagster import AutomationCondition
+
+from commerce_assets.config import load_settings
+from commerce_assets.defs.storefront.coverage import days_due, reports_of
 
 QUARTER_HOURLY = "*/15 * * * *"
 HOURLY = "7 * * * *"
 NIGHTLY_SWEEP = "20 2 * * *"
 NIGHTLY_COMPACTION = "50 3 * * *"
 DAILY = "40 1 * * *"
+CATCH_UP = timedelta(days=7)
+"""How far back a scheduled pull of orders makes good what an outage left out; beyond that, a backfill or `commerce demo` does."""
+RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 def when_upstream_changed() -> AutomationCondition:
@@ -43,11 +49,15 @@ def sensor() -> dg.AutomationConditionSensorDefinition:
 
 
 def storefront_schedules(storefront: Sequence[dg.AssetsDefinition]) -> list[dg.ScheduleDefinition]:
-    """Today's orders and stock every quarter of an hour (yesterday's orders once more after midnight), the sweep of all ids at night."""
+    """Orders and stock every quarter of an hour, the sweep of all ids at night."""
     by_name = {definition.key.path[-1]: definition for definition in storefront}
     return [
-        _todays_partition("todays_orders", by_name["orders"]),
-        _todays_partition("todays_inventory", by_name["inventory"]),
+        _quarter_hourly(
+            "todays_orders", by_name["orders"], "Pulls today's orders anew, and the days of the last week that are still due.", order_days
+        ),
+        _quarter_hourly(
+            "todays_inventory", by_name["inventory"], "Takes today's snapshot of stock anew.", lambda now: (now.date(), now.date())
+        ),
         dg.ScheduleDefinition(
             "sweep_ids_nightly",
             target=by_name["ids"],
@@ -59,22 +69,34 @@ def storefront_schedules(storefront: Sequence[dg.AssetsDefinition]) -> list[dg.S
     ]
 
 
-def _todays_partition(name: str, asset: dg.AssetsDefinition) -> dg.ScheduleDefinition:
+def order_days(now: datetime) -> tuple[date, date]:
+    """Today, and from the first day of the last week that no load has closed: yesterday after midnight, more after an outage."""
+    from commerce_assets.lake import Lake
+
+    settings = load_settings()
+    today = now.date()
+    first = max(settings.orders_start_on, today - CATCH_UP)
+    return days_due(reports_of(Lake(settings.lake_root), "orders"), first, today)
+
+
+def _quarter_hourly(
+    name: str, asset: dg.AssetsDefinition, description: str, due: Callable[[datetime], tuple[date, date]]
+) -> dg.ScheduleDefinition:
     job = dg.define_asset_job(f"{name}_job", selection=[asset], partitions_def=asset.partitions_def)
 
-    def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
-        now = context.scheduled_execution_time
-        days = [now.date()]
-        if name == "todays_orders" and (now.hour, now.minute) == (0, 15):
-            days.insert(0, (now - timedelta(days=1)).date())
-        return [dg.RunRequest(partition_key=day.isoformat(), run_key=f"{name}-{now.isoformat()}-{day}") for day in days]
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        start, end = due(context.scheduled_execution_time)
+        run_key = f"{name}-{context.scheduled_execution_time.isoformat()}"
+        if start == end:
+            return dg.RunRequest(run_key=run_key, partition_key=end.isoformat())
+        return dg.RunRequest(run_key=run_key, tags={RANGE_START_TAG: start.isoformat(), RANGE_END_TAG: end.isoformat()})
 
     return dg.ScheduleDefinition(
         name,
         job=job,
         cron_schedule=QUARTER_HOURLY,
         execution_timezone="UTC",
-        execution_fn=due,
+        execution_fn=request,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Pulls today's partition of {asset.key.to_user_string()} anew.",
+        description=description,
     )

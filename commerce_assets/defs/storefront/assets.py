@@ -12,7 +12,8 @@ from commerce_assets.defs.checks import contract_check_specs
 from commerce_assets.defs.names import FAMILIES, tags
 from commerce_assets.defs.resources import LakeFolder, Storefront
 from commerce_assets.defs.schemas import family_metadata
-from commerce_assets.defs.storefront.landing import pull_and_land, watermark
+from commerce_assets.defs.storefront.coverage import watermark
+from commerce_assets.defs.storefront.landing import pull_and_land
 
 PULL_RETRIES = dg.RetryPolicy(max_retries=1, delay=10, jitter=dg.Jitter.PLUS_MINUS)
 """Once more, on top of the client's own retries of single requests, which go on for minutes."""

@@ -71,12 +71,6 @@ def new_load_id(family_name: str, run_id: str) -> str:
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%fZ')}-{family_name}-{run_id[:8]}"
 
 
-def watermark(lake: "Lake", family_name: str) -> datetime | None:
-    """When the newest pull of the family began that is in the lake; None before the first one."""
-    moments = [report.loaded_at for report in lake.reports() if report.family == family_name]
-    return max(moments) if moments else None
-
-
 def report_metadata(family_name: str, report: "LoadReport") -> dict[str, Any]:
     """Counts of a load, in all and by table. Small, because Dagster keeps it once for every partition of the load."""
     names = ("read", "accepted", "quarantined", "duplicates")
