@@ -37,7 +37,8 @@ class Settlement:
         self.mapping, self.folder = mapping, folder
         self.connection = connect(folder / "spill")
         self.connection.execute(sql_text("settle_tables"))
-        self.connection.executemany("insert into files values (?, ?, ?)", [[i, name, load] for i, (name, load) in enumerate(files)])
+        if files:  # nothing was found: an empty delta
+            self.connection.executemany("insert into files values (?, ?, ?)", [[i, name, load] for i, (name, load) in enumerate(files)])
         if refused := self._staged_files("_quarantined"):
             self.connection.execute(f"insert into quarantined select * from read_parquet({path_list(refused)})")
         self.duplicates: Counter[str] = Counter()
