@@ -27,11 +27,15 @@ def pull_and_land(
 ) -> Iterator[Any]:
     """Pull a family, land it, and yield its materialisation and the results of its contract checks."""
     from commerce_assets.lake import LoadError
+    from commerce_assets.sources.shopify.errors import LASTING
 
     load_id = new_load_id(family_name, context.run_id)
     destination = lake.new_load_dir("storefront", family_name, load_id)
-    with storefront.client() as client:
-        fetched = pull(client, destination)
+    try:
+        with storefront.client() as client:
+            fetched = pull(client, destination)
+    except LASTING as error:
+        raise dg.Failure(f"{family_name}: {error}", allow_retries=False) from error
     for warning in fetched.warnings:
         context.log.warning(warning)
     try:

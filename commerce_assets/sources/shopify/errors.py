@@ -133,3 +133,18 @@ class ExpiredUrlError(DownloadError):
 
 class TruncatedDownloadError(DownloadError):
     """Fewer (or more) bytes arrived than the shop says the file has."""
+
+
+LASTING = (
+    ShopifyConfigurationError,
+    AuthenticationError,
+    AccessDeniedError,
+    ShopUnavailableError,
+    QueryTooExpensiveError,
+    GraphqlError,
+    UserErrorsError,
+    SearchWarningError,
+    ApiVersionError,
+    BulkRejectedError,
+)
+"""What a person has to put right: the same work done again would fail in the same way."""
