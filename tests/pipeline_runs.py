@@ -83,7 +83,7 @@ class Shop:
         store = Store(self.sandbox.store)
         try:
             found = {}
-            for customer in store.iterate("Customer"):
+            for _, _, customer in store.iterate("Customer"):
                 metafields = tuple(sorted((field["key"], field["value"]) for field in store.metafields(customer["id"], "commerce")))
                 number = int(customer["id"].rsplit("/", 1)[1])
                 tags = tuple(sorted(tag for tag in store.tags("Customer", number) if tag.startswith(("lifecycle:", "winback:"))))
@@ -96,7 +96,7 @@ class Shop:
     def customers_updated_at(self) -> dict[str, str]:
         store = Store(self.sandbox.store)
         try:
-            return {customer["id"]: customer["updatedAt"] for customer in store.iterate("Customer")}
+            return {customer["id"]: customer["updatedAt"] for _, _, customer in store.iterate("Customer")}
         finally:
             store.close()
 
