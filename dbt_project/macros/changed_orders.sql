@@ -30,3 +30,46 @@
     {%- else %} true
     {%- endif -%}
 {%- endmacro %}
+
+{#-
+    int_orders__states: the orders whose documents changed (macros/lake_changes.sql), and all orders of their customers, old
+    and new, since one order changes the numbers of the others.
+-#}
+{% macro forget_changed_states() -%}
+    {%- set orders = ref("stg_storefront__orders") -%}
+    {%- if is_incremental() -%}
+        {%- set changed = this.identifier ~ "__changed" -%}
+        create or replace temporary table {{ changed }} as
+        {%- if run_query("select count(*) from bookkeeping.changed_documents where order_id is null").rows[0][0] %}
+            select order_id
+            from {{ orders }}
+            union
+            select order_id
+            from {{ this }}
+        {%- else %}
+            with
+                documents as (select distinct order_id from bookkeeping.changed_documents),
+
+                customers as (
+                    select customer_id
+                    from {{ orders }}
+                    where order_id in (select order_id from documents)
+                    union
+                    select customer_id
+                    from {{ this }}
+                    where order_id in (select order_id from documents)
+                )
+
+            select order_id
+            from documents
+            union
+            select order_id
+            from {{ orders }}
+            where customer_id in (select customer_id from customers)
+        {%- endif %}
+        ;
+        delete from {{ this }}
+        where order_id in (select order_id from {{ changed }})
+        ;
+    {%- endif -%}
+{%- endmacro %}

@@ -1,7 +1,14 @@
-{{ config(materialized="table") }}
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_changed_states() }}",
+        post_hook="delete from bookkeeping.changed_documents",
+    )
+}}
 
 with
-    orders as (select * from {{ ref("stg_storefront__orders") }}),
+    orders as (select * from {{ ref("stg_storefront__orders") }} where {{ is_changed() }}),
 
     kinds as (
         select
@@ -39,6 +46,7 @@ with
         ] %}
             select order_id, _loaded_at
             from {{ ref("stg_storefront__" ~ child) }}
+            where {{ is_changed() }}
             {% if not loop.last %}
                 union all
             {% endif %}
@@ -51,6 +59,7 @@ with
 
 select
     kinds.order_id,
+    kinds.customer_id,
     kinds.order_kind,
     kinds.is_reportable,
     sequenced.customer_order_number,

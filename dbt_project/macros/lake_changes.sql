@@ -1,0 +1,270 @@
+{#-
+    Staging reads the whole lake on a full build, and only what changed on an incremental run. Both must give the same
+    table, whatever happened to the lake in between: a newer version, a day loaded again without an order (which then falls
+    back to an older version, or is gone), a load that committed late, rows replayed from quarantine, a sweep.
+
+    So no time is remembered as a watermark, but states: which files a model has read (`bookkeeping.<model>__files`), to be
+    compared with those that lie in the lake now. Orders look up the versions of what lies, or lay, in the changed files, and
+    note whose changed (`bookkeeping.order_changes`, numbered); their children read the documents of these orders again, and
+    those with rows in changed files of their own, and note them for the facts (`bookkeeping.changed_documents`). The small
+    families are read again whole when a file changed. All of a model's notes are written in the transaction of its rows.
+-#}
+{% macro prepare_bookkeeping() -%}
+    create schema if not exists bookkeeping;
+    {#- A row without an order stands for every order. #}
+    create table if not exists bookkeeping.order_changes (change_no bigint, order_id bigint);
+    create table if not exists bookkeeping.changed_documents (order_id bigint);
+{%- endmacro %}
+
+{#- Pre-hook of a staging model: delete what no longer holds, and list what is missing for `latest_rows`. -#}
+{% macro forget_outdated_rows(name) -%}
+    {%- set table = lake_table(name) -%}
+    {%- set root = ref("stg_storefront__" ~ table.root) if name != table.root -%}
+    {%- set missing, files = this.identifier ~ "__missing", this.identifier ~ "__files" -%}
+    {%- if execute -%}
+        {%- do run_query("create or replace temporary table " ~ files ~ " as " ~ lake_files(watched(name, table))) -%}
+    {%- endif -%}
+    {%- if is_incremental() %}
+        {%- set changed = changed_files() %}
+        {%- if name == "orders" %} {{ forget_outdated_orders(changed) }}
+        {%- elif table.root == "orders" %} {{ forget_outdated_children(name, changed) }}
+        {%- elif changed == [] %}
+            create or replace temporary table {{ missing }} as
+            select *
+            from ({{ latest_keys(name) }})
+            limit 0
+            ;
+        {%- elif table.is_snapshot %}
+            {%- set same = same_state("missing", "held", table) %}
+            create or replace temporary table {{ missing }} as {{ latest_keys(name) }};
+            delete from {{ this }} as held
+            where not exists (select 1 from {{ missing }} as missing where {{ same }})
+            ;
+            delete from {{ missing }} as missing
+            where exists (select 1 from {{ this }} as held where {{ same }})
+            ;
+        {%- else %}
+            create or replace temporary table {{ missing }} as {{ latest_keys(name) }};
+            delete from {{ this }}
+            ;
+        {%- endif %}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Tables of the lake whose files a staging model depends on; children of orders hear of their roots by the notes. -#}
+{% macro watched(name, table) -%}
+    {%- if table.root == "orders" and name != "orders" -%} {{ return([name]) }}
+    {%- elif table.swept_as -%} {{ return([name, "swept_ids"]) }}
+    {%- else -%} {{ return([name, table.root] | unique | list) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+    Orders that lie in a changed file now, or were last seen in the days of one, are looked up again. A sweep may concern any
+    order, so all of them are.
+-#}
+{% macro forget_outdated_orders(changed_files) -%}
+    {%- set candidates = this.identifier ~ "__candidates" -%}
+    {%- set missing, changed = this.identifier ~ "__missing", this.identifier ~ "__changed" -%}
+    {%- set same = same_state("missing", "held", lake_table("orders")) -%}
+    {%- set periods, names = [], [] -%}
+    {%- for file in changed_files or [] -%}
+        {%- do periods.append(
+            "all" if "/swept_ids/" in file.name else file.name.split("partition=")[1].split("/")[0]
+        ) -%}
+        {%- do names.append(file.name) if file.is_there -%}
+    {%- endfor -%}
+    {%- set is_everything = changed_files is none or "all" in periods -%}
+    create or replace temporary table {{ candidates }} as
+    select order_id
+    from {{ this }}
+    {%- if is_everything %}
+        union
+        select order_id
+        from {{ source("storefront", "orders") }}
+    {%- else %}
+        where
+            strftime(_version_at, '%Y-%m-%d') in ('{{ periods | join("', '") }}')
+            or strftime(_version_at, '%Y-%m') in ('{{ periods | join("', '") }}')
+        {%- if names %}
+            union
+            select order_id
+            from read_parquet(['{{ names | join("', '") }}'])
+        {%- endif %}
+    {%- endif %}
+    ;
+    create or replace temporary table {{ missing }} as {{ latest_keys("orders", candidates) }};
+    create or replace temporary table {{ changed }} as
+    select held.order_id
+    from {{ this }} as held
+    where
+        held.order_id in (select order_id from {{ candidates }})
+        and not exists (select 1 from {{ missing }} as missing where {{ same }})
+    union
+    select missing.order_id
+    from {{ missing }} as missing
+    where not exists (select 1 from {{ this }} as held where {{ same }})
+    ;
+    delete from {{ missing }}
+    where order_id not in (select order_id from {{ changed }})
+    ;
+    delete from {{ this }}
+    where order_id in (select order_id from {{ changed }})
+    ;
+{%- endmacro %}
+
+{#- Children of orders: the documents that changed since the model was last built, and only they, are read again. -#}
+{% macro forget_outdated_children(name, changed_files) -%}
+    {%- set root = ref("stg_storefront__orders") -%}
+    {%- set changed, missing = this.identifier ~ "__changed", this.identifier ~ "__missing" -%}
+    {%- set names = (changed_files or []) | selectattr("is_there") | map(attribute="name") | list -%}
+    {%- set find_changed -%}
+        create or replace temporary table {{ changed }} as
+        {%- if changed_files is none or is_every_order_changed() %}
+            select order_id
+            from {{ root }}
+            union
+            select order_id
+            from {{ this }}
+            union all
+            select null
+        {%- else %}
+            select order_id
+            from bookkeeping.order_changes
+            where change_no > (select change_no from {{ bookkeeping("__seen") }})
+            {%- if names %}
+                union
+                select order_id
+                from read_parquet(['{{ names | join("', '") }}'])
+            {%- endif %}
+        {%- endif %}
+    {%- endset -%}
+    {%- do run_query(find_changed) -%}
+    create or replace temporary table {{ missing }} as {{ latest_keys(name, changed, files_of(changed, root)) }};
+    delete from {{ this }}
+    where order_id in (select order_id from {{ changed }})
+    ;
+{%- endmacro %}
+
+{#- Orders were built anew, or so often since the model was last built that the notes do not reach back. -#}
+{% macro is_every_order_changed() -%}
+    {%- set notes -%}
+        select
+            coalesce(min(notes.change_no), 0) > any_value(seen.change_no) + 1
+            or coalesce(bool_or(notes.order_id is null and notes.change_no > seen.change_no), false)
+        from {{ bookkeeping("__seen") }} as seen
+        left join bookkeeping.order_changes as notes on true
+    {%- endset -%}
+    {{ return(run_query(notes).rows[0][0]) }}
+{%- endmacro %}
+
+{#- The lake's files that can hold the changed documents: a partition is named by the day or month of the version. -#}
+{% macro files_of(changed, root) -%}
+    {%- set files -%}
+        with
+            versions as (
+                select distinct cast(_version_at as date) as version_on
+                from {{ root }}
+                where order_id in (select order_id from {{ changed }})
+            ),
+            partitions as (
+                select strftime(version_on, '%Y-%m-%d') as name
+                from versions
+                union
+                select strftime(version_on, '%Y-%m')
+                from versions
+                union
+                select 'all'
+            )
+        select filename
+        from {{ this.identifier }}__files
+        where regexp_extract(filename, 'partition=([^/]*)', 1) in (select name from partitions)
+    {%- endset -%}
+    {{ return(run_query(files).columns[0].values() | sort) }}
+{%- endmacro %}
+
+{#- Post-hook of a staging model: note which files it holds now, and which orders it changed. -#}
+{% macro note_incorporated(name) -%}
+    {%- set table = lake_table(name) -%}
+    {%- set changed = this.identifier ~ "__changed" -%}
+    {%- if table.root == "orders" -%}
+        {%- if name == "orders" %}
+            insert into bookkeeping.order_changes
+            {%- set next_no = "(select coalesce(max(change_no), 0) + 1 from bookkeeping.order_changes)" %}
+            {%- if is_incremental() %}
+                select {{ next_no }}, order_id
+                from {{ changed }}
+                ;
+                delete from bookkeeping.order_changes
+                where
+                    change_no
+                    <= (select max(change_no) - {{ var("order_changes_kept") }} from bookkeeping.order_changes)
+                ;
+            {%- else %}
+                select {{ next_no }}, null
+                ;
+                delete from bookkeeping.order_changes
+                where change_no < (select max(change_no) from bookkeeping.order_changes)
+                ;
+            {%- endif %}
+        {%- else %}
+            create or replace table {{ bookkeeping("__seen") }} as
+            select coalesce(max(change_no), 0) as change_no
+            from bookkeeping.order_changes
+            ;
+        {%- endif %}
+        insert into bookkeeping.changed_documents
+        {%- if is_incremental() %}
+            select order_id
+            from {{ changed }}
+            ;
+        {%- else %}
+            select null
+            ;
+        {%- endif %}
+    {%- endif %}
+    create or replace table {{ bookkeeping("__files") }} as
+    select *
+    from {{ this.identifier }}__files
+    ;
+{%- endmacro %}
+
+{% macro bookkeeping(suffix) -%} bookkeeping.{{ this.identifier }}{{ suffix }} {%- endmacro %}
+
+{#- The files of some of the lake's tables. No content is read for this: landing replaces files whole, never in place. -#}
+{% macro lake_files(names) -%}
+    select filename, size, last_modified
+    from
+        read_blob(
+            [
+                {%- for name in names %}
+                    '{{ env_var("COMMERCE_LAKE_ROOT") }}/raw/storefront/{{ name }}/**/*.parquet'{{ ", " if not loop.last }}
+                {%- endfor %}
+            ]
+        )
+{%- endmacro %}
+
+{#- Files that are not as they were when the model was last built, as (name, is_there); none where that is not known. -#}
+{% macro changed_files() -%}
+    {%- set notes = adapter.get_relation(this.database, "bookkeeping", this.identifier ~ "__files") -%}
+    {%- if notes is none -%} {{ return(none) }} {%- endif -%}
+    {%- set now, known = "select * from " ~ this.identifier ~ "__files", "select * from " ~ notes -%}
+    {%- set changed = [] -%}
+    {%- for is_there, files in [(true, now ~ " except " ~ known), (false, known ~ " except " ~ now)] -%}
+        {%- for row in run_query(files).rows -%}
+            {%- do changed.append({"name": row[0], "is_there": is_there}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ return(changed) }}
+{%- endmacro %}
+
+{#- The lake's times carry a zone, the model's are UTC without. -#}
+{% macro same_state(lake, held, table) -%}
+    {{ same_values(lake, held, table.key) }}
+    {%- for column in ["_version_at", "_loaded_at"] %}
+        and {{ lake }}.{{ column }} = {{ held }}.{{ column }} at time zone 'UTC'
+    {%- endfor %}
+    {%- if table.swept_as %}
+        and {{ lake }}.deletion_seen_at is not distinct from {{ held }}.deletion_seen_at at time zone 'UTC'
+    {%- endif %}
+{%- endmacro %}
