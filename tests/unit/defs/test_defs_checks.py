@@ -42,15 +42,15 @@ def test_nothing_rejected_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quarantined", "severity"), [(1, dg.AssetCheckSeverity.WARN), (5, dg.AssetCheckSeverity.WARN), (6, dg.AssetCheckSeverity.ERROR)]
+    ("quarantined", "severity"), [(1, dg.AssetCheckSeverity.WARN), (10, dg.AssetCheckSeverity.WARN), (11, dg.AssetCheckSeverity.ERROR)]
 )
 def test_rejected_rows_warn_up_to_the_threshold_and_fail_beyond(quarantined: int, severity: dg.AssetCheckSeverity) -> None:
-    counts = Counts(read=100, accepted=100 - quarantined, quarantined=quarantined, rejected_by_rule={"email_format": quarantined})
+    counts = Counts(read=200, accepted=200 - quarantined, quarantined=quarantined, rejected_by_rule={"email_format": quarantined})
     result = contract_check_result(KEY, "orders", counts, [], 0.05)
     assert not result.passed
     assert result.severity == severity
     assert "email_format" in (result.description or "")
-    assert result.metadata["reject_rate"].value == quarantined / 100
+    assert result.metadata["reject_rate"].value == quarantined / 200
 
 
 def test_samples_are_capped_by_rule_and_hold_places_not_values() -> None:
@@ -65,3 +65,10 @@ def test_samples_are_capped_by_rule_and_hold_places_not_values() -> None:
 def test_a_family_whose_report_lacks_a_table_is_an_error_not_a_pass() -> None:
     with pytest.raises(KeyError):
         list(contract_check_results(KEY, "orders", {"orders": Counts()}, {}, 0.05))
+
+
+@pytest.mark.parametrize(("rule", "rows"), [("parent_rejected", 40), ("email_format", 5)])
+def test_rows_that_went_with_their_parent_and_a_handful_of_bad_ones_only_warn(rule: str, rows: int) -> None:
+    result = contract_check_result(KEY, "orders", Counts(50, 50 - rows, rows, 0, {rule: rows}), [], 0.05)
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
