@@ -5,8 +5,8 @@ Belongs here: JSON of another shape than the mapping expects. Does not belong he
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 REFERENCE = "JSON"
@@ -15,20 +15,24 @@ Place = tuple[str | None, int]
 """The list inside the line and the element's position from 1; (None, 1) is the line itself."""
 
 
-def odd_shape_sql(structure: Mapping[str, Any]) -> str:
-    """SQL that is true where a struct or list came out empty although its key has a value that is neither null nor of that shape.
+def odd_shape_pattern(structures: Iterable[Mapping[str, Any]], required: frozenset[str] = frozenset()) -> str:
+    """A pattern that finds the lines in which a key that should hold an object or list holds something else that is not null.
 
-    It may find too much (white space after the colon); `odd_places` then looks closely. Keys that occur at several places are left
-    out: they are Shopify's money bags, whose amounts are required, so that their absence is found without this.
+    A quote inside a text is escaped, so `key":` can only end a key. It may find too much (a longer key with the same end);
+    `odd_places` then looks closely. Keys that are objects in one place and lists or texts in another are left out, and
+    those whose absence is noticed anyway. The pattern starts
+    with the key, not the quote: that lets the regex engine search for all keys at once, twenty times as fast.
     """
-    occurrences = Counter(_keys(structure))
-    tests = [
-        f"when {path} is null and contains(text, '\"{key}\":') and not contains(text, '\"{key}\":{mark}') "
-        f"and not contains(text, '\"{key}\":null') then true"
-        for path, key, mark in _containers(structure)
-        if occurrences[key] == 1
-    ]
-    return f"case {' '.join(tests)} else false end" if tests else "false"
+    kinds: dict[str, set[str]] = {}
+    for structure in structures:
+        for key, kind in _keys(structure):
+            kinds.setdefault(key, set()).add(kind)
+    parts = []
+    for kind, first in (("object", "{"), ("list", r"\[")):
+        keys = sorted(key for key, found in kinds.items() if found == {kind} and key not in required)
+        if keys:
+            parts.append(rf'(?:{"|".join(map(re.escape, keys))})":\s*[^{first}n\s]')
+    return "|".join(parts)
 
 
 def odd_places(text: str, structure: Mapping[str, Any]) -> set[Place]:
@@ -54,27 +58,10 @@ def _is_odd(value: Any, expected: Any) -> bool:
     return not isinstance(value, dict) if expected == REFERENCE else isinstance(value, dict | list)
 
 
-def _containers(structure: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, str, str]]:
-    """(SQL path that is null when it is empty, key, how it begins) of the structs and lists that do not stand in a list."""
-    for key, inner in structure.items():
-        path = f'{parent}"{key}"'
-        if isinstance(inner, Mapping):
-            yield from _containers(inner, f"{path}.")
-            # DuckDB makes a struct of nulls of what is no object: its first leaf tells.
-            yield path + _first_leaf(inner), key, "{"
-        elif isinstance(inner, list):
-            yield path, key, "["
-
-
-def _first_leaf(structure: Mapping[str, Any]) -> str:
-    key, inner = next(iter(structure.items()))
-    return f'."{key}"' + (_first_leaf(inner) if isinstance(inner, Mapping) else "")
-
-
-def _keys(structure: Any) -> Iterator[str]:
+def _keys(structure: Any) -> Iterator[tuple[str, str]]:
     if isinstance(structure, list):
         yield from _keys(structure[0])
     elif isinstance(structure, Mapping):
         for key, inner in structure.items():
-            yield key
+            yield key, "object" if isinstance(inner, Mapping) or inner == REFERENCE else "list" if isinstance(inner, list) else "text"
             yield from _keys(inner)

@@ -72,8 +72,8 @@ class Intake:
     and `<folder>/_owners/<n>.parquet`, n being the chunk's number.
     """
 
-    def __init__(self, mapping: FamilyMapping, folder: Path, as_of: datetime) -> None:
-        self.mapping, self.folder = mapping, folder
+    def __init__(self, mapping: FamilyMapping, folder: Path, as_of: datetime, has_drained: bool = False) -> None:
+        self.mapping, self.folder, self.has_drained = mapping, folder, has_drained
         self.connection = connect(folder / "spill", memory=WORKER_MEMORY, threads=1)
         self.connection.execute(sql_text("work_tables"))
         for schema, macros in (("value", "_values"), ("reason", "_reasons")):
@@ -86,6 +86,7 @@ class Intake:
             cursor.execute("set variable as_of = ?::timestamptz", [as_of])
             cursor.execute(f"set variable country_aliases = {_country_aliases()}")
         self.refused: list[pl.DataFrame] = []
+        self.odd: list[int] = []
         self.taken = Taken()
 
     def know_owners(self, files: list[Path]) -> None:
@@ -110,7 +111,7 @@ class Intake:
             self.taken.bulk_roots = self._count(f'select count(*) from value."{self.mapping.root_shape.name}"')
         self._refuse_lines(broken, "broken_json", index)
         self._refuse_lines(unknown, "unknown_object", index)
-        if self.mapping.owned:
+        if self.has_drained and not is_drain(chunk.file):
             self._note_owners(number)
         taken = sum(self._take_table(table, lines, number, index) for table in self.mapping.tables)
         expected = chunk.count - len(broken) - len(unknown)
@@ -143,6 +144,7 @@ class Intake:
         text = pl.Series(pl.from_arrow(lines["text"]))
         is_child = text.str.contains('"__parentId"', literal=True)
         numbers = {kind: number for number, shape in enumerate(self.mapping.shapes) for kind in shape.kinds}
+        self.odd = lines["_line"].filter(text.str.contains(self._odd_pattern).to_arrow()).to_pylist() if self._odd_pattern else []
         shape = text.str.head(80).str.extract(_KIND).replace_strict(numbers, default=_DOUBTFUL, return_dtype=pl.Int8)
         told = pl.select(pl.when(is_child != (shape == 0)).then(shape).otherwise(pl.lit(_DOUBTFUL, pl.Int8))).to_series()
         return pa.chunked_array([told.to_arrow()])
@@ -176,19 +178,16 @@ class Intake:
     def _fill(self, connection: duckdb.DuckDBPyConnection, schema: str, lines: pa.Table) -> None:
         """Parse each shape's lines into `<schema>.<shape>`."""
         connection.register("lines", lines)
-        for number, (name, odd, structure) in enumerate(self._shapes):
-            query = statement("parse_shape", schema=schema, shape=name, number=str(number), odd=odd, structure=structure)
-            connection.execute(query)
+        for number, shape in enumerate(self.mapping.shapes):
+            structure = json.dumps(shape.structure).replace("'", "''")
+            connection.execute(statement("parse_shape", schema=schema, shape=shape.name, number=str(number), structure=structure))
 
     def _has_nameless_root(self) -> bool:
         return bool(self._count(f'select count(*) from value."{self.mapping.root_shape.name}" where id is null'))
 
     @cached_property
-    def _shapes(self) -> list[tuple[str, str, str]]:
-        return [
-            (shape.name, diagnose.odd_shape_sql(shape.structure), json.dumps(shape.structure).replace("'", "''"))
-            for shape in self.mapping.shapes
-        ]
+    def _odd_pattern(self) -> str:
+        return diagnose.odd_shape_pattern((shape.structure for shape in self.mapping.shapes), self.mapping.required)
 
     def _count(self, query: str) -> int:
         return int(self.connection.execute(query).fetchall()[0][0])
@@ -208,8 +207,6 @@ class Intake:
             query = statement("note_owners", owned=owned, shape=root.name, root=root.kinds[0])
             owners = self.connection.execute(query).to_arrow_table()
             if owners.num_rows:
-                self.connection.register("noted", owners)
-                self.connection.execute("insert into owners select * from noted")
                 self._write(f"_owners_{owned}", number, pl.DataFrame(pl.from_arrow(owners)))
 
     def _write(self, table: str, number: int, frame: pl.DataFrame) -> None:
@@ -240,7 +237,12 @@ class Intake:
         """The failures with the reason why a value is missing, and rows whose value was lost in a column that may be null."""
         texts = [name for name, dtype in table.contract.schema.items() if dtype == pl.String and name not in table.json_columns]
         boxed = pl.any_horizontal(pl.lit(False), *(pl.col(name).str.starts_with(mark) for name in texts for mark in ("{", "[")))
-        suspects = frame.select((pl.col("_suspect") | pl.col("_odd") | boxed).fill_null(False)).to_series().arg_true().cast(pl.UInt32)
+        suspects = (
+            frame.select((pl.col("_suspect") | pl.col("_line").is_in(self.odd) | boxed).fill_null(False))
+            .to_series()
+            .arg_true()
+            .cast(pl.UInt32)
+        )
         empty = failures.filter(pl.col("rule").str.starts_with("not_null:"))["row"]
         places = frame.select("_line", "_ordinal").with_row_index("row")
         rows = pl.concat([suspects.alias("row"), empty]).unique()

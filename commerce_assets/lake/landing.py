@@ -152,7 +152,7 @@ def _take_in(mapping: FamilyMapping, files: Sequence[Path], work: Path, as_of: d
         if not mine:
             continue
         workers = WORKERS if sum(file.stat().st_size for file in mine) > CHUNK_BYTES else 1
-        intakes = [Intake(mapping, work, as_of) for _ in range(workers)]
+        intakes = [Intake(mapping, work, as_of, any(map(is_drain, files))) for _ in range(workers)]
         chunks = _numbered(read_chunks(mine, keep=keep), numbers)
         guard = threading.Lock()
         for intake in intakes if phase else ():

@@ -55,7 +55,8 @@ class FamilyMapping:
     """A document family as a source hands it over in JSON lines.
 
     Roots are the lines without `__parentId` and have the first shape. `owned` are lists in a root whose elements own lines of their
-    own (an order's refunds own refund lines). SQL files stand in `folder`, one a table, over the shapes' relations (with `_line`),
+    own (an order's refunds own refund lines). `required` are keys of objects without whose content a row is refused anyway: nobody
+    needs to look for other shapes of them. SQL files stand in `folder`, one a table, over the shapes' relations (with `_line`),
     `owners(owner_gid, root_id)`, and the variables `country_aliases` and `as_of`.
     """
 
@@ -64,6 +65,7 @@ class FamilyMapping:
     tables: tuple[TableMapping, ...]
     folder: Path
     owned: tuple[str, ...] = ()
+    required: frozenset[str] = frozenset()
     source: str = "storefront"
     version_column: str = "updated_at"
     derived_table: str | None = None

@@ -67,8 +67,8 @@ class Partitioner:
             self.connection.execute("create or replace table stale (root_id bigint)")
             self.connection.executemany("insert into stale values (?)", [[root_id] for root_id in stale])
             for table in self.mapping.tables:
-                rows = self.settlement._frame(statement("rows_of_roots", table=table.table, root_id=table.contract.root_id))
-                self.settlement._count_dropped(table.table, rows)
+                rows = self.settlement.frame(statement("rows_of_roots", table=table.table, root_id=table.contract.root_id))
+                self.settlement.drop_duplicates_of(table.table, rows)
             self.connection.execute(query)
 
     def write(self) -> None:
@@ -165,7 +165,9 @@ class Partitioner:
         if has_rows:
             folder.mkdir(parents=True)
             rows = " union all by name ".join(f"({query})" for query in queries)
-            self.connection.execute(f"copy ({rows}) to {quoted(str(folder))} (format parquet, compression zstd, partition_by (partition))")
+            self.connection.execute(
+                f"copy ({rows}) to {quoted(str(folder))} (format parquet, compression snappy, partition_by (partition))"
+            )
         for partition in sorted(targets):
             written = sorted((folder / f"partition={partition}").glob("*.parquet"))
             self._place(contract, partition, written)

@@ -59,6 +59,10 @@ class Settlement:
         """The one number that a query gives."""
         return int(self.connection.execute(query).fetchall()[0][0])
 
+    def frame(self, query: str) -> pl.DataFrame:
+        """What a query gives."""
+        return pl.DataFrame(pl.from_arrow(self.connection.execute(query).to_arrow_table()))
+
     def accepted(self, table: str) -> int:
         """Rows of a table that keep every rule."""
         return self.count(f'select count(*) from staged."{table}"')
@@ -73,15 +77,18 @@ class Settlement:
         else:
             columns = ", ".join(f'null::{_SQL_TYPES[dtype]} as "{name}"' for name, dtype in table.contract.schema.items())
             source = f"(select {columns}, null::smallint as _file, null::bigint as _line, null::bigint as _ordinal where false)"
-        self.connection.execute(statement("staged_view", table=table.table, source=source))
+        # Without the anti-join where nothing was dropped: then counts come from the files' footers.
+        name = "staged_view" if self._has_dropped(table.table) else "staged_view_whole"
+        self.connection.execute(statement(name, table=table.table, source=source))
+
+    def _has_dropped(self, table: str) -> bool:
+        return bool(self.count(f"select count(*) from dropped where table_name = '{table}'"))
 
     def _drop(self, table: str, rows: pl.DataFrame) -> None:
         self.connection.register("going", rows.select(pl.lit(table), "_file", "_line", "_ordinal").to_arrow())
         self.connection.execute("insert into dropped select * from going")
         self.connection.unregister("going")
-
-    def _frame(self, query: str) -> pl.DataFrame:
-        return pl.DataFrame(pl.from_arrow(self.connection.execute(query).to_arrow_table()))
+        self._view(self._table(table))
 
     def _drop_duplicates(self) -> None:
         """Keep the newest of rows with one key. What hangs in an old version of a root goes with it."""
@@ -97,31 +104,32 @@ class Settlement:
                 if has_refused or self._has_duplicates(table.table, contract.key):
                     version = self.mapping.version_column
                     query = statement("duplicate_roots", table=root.table, key=key, version=version, root_id=contract.root_id)
-                    old = self._frame(query)
-                    self._count_dropped(root.table, old)
+                    old = self.frame(query)
+                    self.drop_duplicates_of(root.table, old)
                 continue
             if old.height and table.nested is not None and table.shapes == root.shapes:
                 self.connection.register("old", old.to_arrow())
                 hanging = (
                     f'select _file, _line, _ordinal from staged."{table.table}" where (_file, _line) in (select (_file, _line) from old)'
                 )
-                self._count_dropped(table.table, self._frame(hanging))
+                self.drop_duplicates_of(table.table, self.frame(hanging))
                 self.connection.unregister("old")
             if self._has_duplicates(table.table, contract.key):
-                self._count_dropped(table.table, self._frame(statement("duplicate_children", table=table.table, key=key)))
+                self.drop_duplicates_of(table.table, self.frame(statement("duplicate_children", table=table.table, key=key)))
 
     def _has_duplicates(self, table: str, key: tuple[str, ...]) -> bool:
         columns = ", ".join(f'"{name}"' for name in key)
         return bool(self.count(statement("has_duplicates", table=table, key=columns if len(key) == 1 else f"({columns})")))
 
-    def _count_dropped(self, table: str, rows: pl.DataFrame) -> None:
+    def drop_duplicates_of(self, table: str, rows: pl.DataFrame) -> None:
+        """Drop rows that are older versions of others."""
         if rows.height:
             self._drop(table, rows)
             self.duplicates[table] += rows.height
 
     def _refuse_orphans(self) -> None:
         for table in self.mapping.tables[1:]:
-            if not self._staged_files(table.table):
+            if not self._staged_files(table.table) or self._stands_with_its_line(table):
                 continue
             contract = table.contract
             links = [("true", column, parent, parent_column) for column, parent, parent_column in contract.parents]
@@ -137,12 +145,20 @@ class Settlement:
                     condition=condition,
                     refused_id="root_id" if parent == self.mapping.root.table else "row_id",
                 )
-                found.append(self._frame(query))
+                found.append(self.frame(query))
             orphans = pl.concat(found)
             if orphans.height:
                 place = ["_file", "_line", "_ordinal"]
                 rules = orphans.group_by(place).agg(failed_rules=pl.col("rule").unique().sort())
                 self._refuse(table, orphans.drop("rule").unique(place).join(rules, on=place))
+
+    def _stands_with_its_line(self, table: TableMapping) -> bool:
+        """Whether a table's rows were read from lines of which every one was accepted: then none can be an orphan."""
+        lines = [other.table for other in self.mapping.tables if other.nested is None and set(other.shapes) & set(table.shapes)]
+        return table.nested is not None and not any(self._has_lost(name) for name in lines)
+
+    def _has_lost(self, table: str) -> bool:
+        return bool(self.count(f"select count(*) from quarantined where table_name = '{table}'")) or self._has_dropped(table)
 
     def _table(self, name: str) -> TableMapping:
         return next(table for table in self.mapping.tables if table.table == name)
@@ -175,7 +191,7 @@ class Settlement:
                 refused = pl.concat(failing)
                 self.connection.register("failing", refused.to_arrow())
                 query = f'select rows.*, failing.failed_rules from staged."{table.table}" as rows inner join failing using ("{key}")'
-                self._refuse(table, self._frame(query))
+                self._refuse(table, self.frame(query))
                 self.connection.unregister("failing")
         return is_any
 

@@ -17,6 +17,13 @@ _MONEY = {"amount": _TEXT, "currencyCode": _TEXT}
 _SHOP_AMOUNT = {"shopMoney": _AMOUNT}
 _SHOP_MONEY = {"shopMoney": _MONEY}
 _TAX = {"title": _TEXT, "rate": _TEXT, "priceSet": _SHOP_MONEY}
+_MONEY_BAGS = frozenset(
+    """
+    allocatedAmountSet amountSet currentTotalPriceSet discountedPriceSet originalPriceSet originalTotalSet originalUnitPriceSet
+    presentmentMoney priceSet shopMoney subtotalPriceSet subtotalSet totalDiscountsSet totalPriceSet totalReceivedSet
+    totalRefundedSet totalShippingPriceSet totalTaxSet totalTipReceivedSet
+    """.split()  # noqa: SIM905 - reads better than a list of strings
+)
 
 
 def _texts(*keys: str) -> dict[str, Any]:
@@ -132,6 +139,7 @@ ORDERS = FamilyMapping(
     ),
     folder=_FOLDER,
     owned=("refunds", "fulfillments"),
+    required=_MONEY_BAGS,
     derived_table="fulfillment_lines",
 )
 

@@ -15,5 +15,5 @@ select
     zip as postal_code,
     country(countryCodeV2) as country_code,
     phone,
-    false as _suspect, _odd
+    false as _suspect
 from mailing_address

@@ -2,7 +2,6 @@ with
     consents as (
         select
             _line,
-            _odd,
             1 as _ordinal,
             id,
             'email' as channel,
@@ -14,7 +13,6 @@ with
         union all
         select
             _line,
-            _odd,
             2 as _ordinal,
             id,
             'sms' as channel,
@@ -32,5 +30,5 @@ select
     state as consent_state,
     opt_in_level,
     instant(updated_at) as consent_updated_at,
-    lost(updated_at, consent_updated_at) as _suspect, _odd
+    lost(updated_at, consent_updated_at) as _suspect
 from consents

@@ -8,5 +8,5 @@ select
     "type" as "type",
     "value" as "value",
     instant(updatedAt) as updated_at,
-    false as _suspect, _odd
+    false as _suspect
 from metafield

@@ -19,5 +19,5 @@ select
     currency(amountSpent.currencyCode) as currency_code,
     instant(createdAt) as created_at,
     instant(updatedAt) as updated_at,
-    lost(defaultAddress.id, default_address_id) as _suspect, _odd
+    lost(defaultAddress.id, default_address_id) as _suspect
 from customer

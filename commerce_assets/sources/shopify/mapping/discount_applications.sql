@@ -13,5 +13,5 @@ select
     money("value".amount) as value_amount,
     ratio("value".percentage) as value_percentage,
     currency("value".currencyCode) as currency_code,
-    lost("value".amount, value_amount) or lost("value".percentage, value_percentage) as _suspect, _odd
+    lost("value".amount, value_amount) or lost("value".percentage, value_percentage) as _suspect
 from discount_application

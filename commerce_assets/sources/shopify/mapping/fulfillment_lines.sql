@@ -7,6 +7,6 @@ select
     gid(id, 'FulfillmentLineItem') as fulfillment_line_id,
     whole(quantity) as quantity,
     false as is_derived,
-    lost(id, fulfillment_line_id) as _suspect, _odd
+    lost(id, fulfillment_line_id) as _suspect
 from fulfillment_line_item
 left join owners on owners.owner_gid = fulfillment_line_item.__parentId

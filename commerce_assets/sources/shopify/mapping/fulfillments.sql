@@ -1,6 +1,6 @@
 with
     shipped as (
-        select _line, _odd, id, unnest(fulfillments) as f, generate_subscripts(fulfillments, 1) as _ordinal
+        select _line, id, unnest(fulfillments) as f, generate_subscripts(fulfillments, 1) as _ordinal
         from "order"
         where len(fulfillments) > 0
     )
@@ -18,5 +18,5 @@ select
     instant(f.updatedAt) as updated_at,
     instant(f.inTransitAt) as in_transit_at,
     instant(f.deliveredAt) as delivered_at,
-    lost(f.location, location_id) or lost(f.inTransitAt, in_transit_at) or lost(f.deliveredAt, delivered_at) as _suspect, _odd
+    lost(f.location, location_id) or lost(f.inTransitAt, in_transit_at) or lost(f.deliveredAt, delivered_at) as _suspect
 from shipped

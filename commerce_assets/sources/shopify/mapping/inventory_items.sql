@@ -12,5 +12,5 @@ select
     currency(unitCost.currencyCode) as currency_code,
     instant(createdAt) as created_at,
     instant(updatedAt) as updated_at,
-    lost(unitCost.amount, unit_cost_amount) as _suspect, _odd
+    lost(unitCost.amount, unit_cost_amount) as _suspect
 from inventory_item

@@ -12,5 +12,5 @@ select
     quantity_named(quantities, 'reserved') as reserved_quantity,
     instant(createdAt) as created_at,
     instant(updatedAt) as updated_at,
-    false as _suspect, _odd
+    false as _suspect
 from inventory_level

@@ -14,5 +14,5 @@ select
     instant(createdAt) as created_at,
     instant(updatedAt) as updated_at,
     instant(deactivatedAt) as deactivated_at,
-    lost(deactivatedAt, deactivated_at) as _suspect, _odd
+    lost(deactivatedAt, deactivated_at) as _suspect
 from "location"

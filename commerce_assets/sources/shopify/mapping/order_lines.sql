@@ -19,5 +19,5 @@ select
     truth(isGiftCard) as is_gift_card,
     truth(requiresShipping) as is_shippable,
     truth(taxable) as is_taxable,
-    lost(product.id, product_id) or lost(variant.id, variant_id) as _suspect, _odd
+    lost(product.id, product_id) or lost(variant.id, variant_id) as _suspect
 from line_item

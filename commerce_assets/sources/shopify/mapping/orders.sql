@@ -44,5 +44,5 @@ select
     lost(cancelledAt, cancelled_at)
     or lost(closedAt, closed_at)
     or lost(customer.id, customer_id)
-    or lost(purchasingEntity.company.id, company_id) as _suspect, _odd
+    or lost(purchasingEntity.company.id, company_id) as _suspect
 from "order"

@@ -6,5 +6,5 @@ select
     mediaContentType as media_type,
     status,
     alt,
-    false as _suspect, _odd
+    false as _suspect
 from media

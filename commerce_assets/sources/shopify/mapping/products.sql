@@ -13,5 +13,5 @@ select
     instant(createdAt) as created_at,
     instant(updatedAt) as updated_at,
     instant(publishedAt) as published_at,
-    lost(publishedAt, published_at) as _suspect, _odd
+    lost(publishedAt, published_at) as _suspect
 from product

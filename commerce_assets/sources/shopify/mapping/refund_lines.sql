@@ -12,6 +12,6 @@ select
     money(subtotalSet.shopMoney.amount) as subtotal_amount,
     money(totalTaxSet.shopMoney.amount) as tax_amount,
     currency(priceSet.shopMoney.currencyCode) as currency_code,
-    lost("location".id, location_id) as _suspect, _odd
+    lost("location".id, location_id) as _suspect
 from refund_line_item
 left join owners on owners.owner_gid = refund_line_item.__parentId

@@ -1,6 +1,6 @@
 with
     refunded as (
-        select _line, _odd, id, unnest(refunds) as r, generate_subscripts(refunds, 1) as _ordinal
+        select _line, id, unnest(refunds) as r, generate_subscripts(refunds, 1) as _ordinal
         from "order"
         where len(refunds) > 0
     )
@@ -16,5 +16,5 @@ select
     r.note as note,
     money(r.totalRefundedSet.shopMoney.amount) as refunded_amount,
     currency(r.totalRefundedSet.shopMoney.currencyCode) as currency_code,
-    false as _suspect, _odd
+    false as _suspect
 from refunded

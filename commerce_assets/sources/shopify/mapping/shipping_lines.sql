@@ -10,5 +10,5 @@ select
     money(discountedPriceSet.shopMoney.amount) as net_amount,
     money_sum([t.priceSet.shopMoney.amount for t in taxLines]) as tax_amount,
     currency(originalPriceSet.shopMoney.currencyCode) as currency_code,
-    false as _suspect, _odd
+    false as _suspect
 from shipping_line

@@ -2,7 +2,6 @@ with
     taxed as (
         select
             _line,
-            _odd,
             __parentId,
             'order_line' as owner_type,
             gid(id, 'LineItem') as owner_id,
@@ -13,7 +12,6 @@ with
         union all
         select
             _line,
-            _odd,
             __parentId,
             'shipping_line' as owner_type,
             gid(id, 'ShippingLine') as owner_id,
@@ -33,5 +31,5 @@ select
     ratio(tax.rate) as rate,
     money(tax.priceSet.shopMoney.amount) as tax_amount,
     currency(tax.priceSet.shopMoney.currencyCode) as currency_code,
-    lost(tax.rate, ratio(tax.rate)) as _suspect, _odd
+    lost(tax.rate, ratio(tax.rate)) as _suspect
 from taxed

@@ -1,6 +1,6 @@
 with
     paid as (
-        select _line, _odd, id, unnest(transactions) as t, generate_subscripts(transactions, 1) as _ordinal
+        select _line, id, unnest(transactions) as t, generate_subscripts(transactions, 1) as _ordinal
         from "order"
         where len(transactions) > 0
     )
@@ -19,5 +19,5 @@ select
     currency(t.amountSet.shopMoney.currencyCode) as currency_code,
     instant(t.createdAt) as created_at,
     instant(t.processedAt) as processed_at,
-    lost(t.parentTransaction, parent_transaction_id) or lost(t.processedAt, processed_at) as _suspect, _odd
+    lost(t.parentTransaction, parent_transaction_id) or lost(t.processedAt, processed_at) as _suspect
 from paid

@@ -25,5 +25,5 @@ select
     instant(updatedAt) as updated_at,
     lost(compareAtPrice, compare_at_amount)
     or lost(inventoryItem.unitCost.amount, unit_cost_amount)
-    or lost(inventoryQuantity, inventory_quantity) as _suspect, _odd
+    or lost(inventoryQuantity, inventory_quantity) as _suspect
 from product_variant

@@ -1,0 +1,1 @@
+create or replace view staged."{table}" as select * from {source} as rows
