@@ -5,7 +5,7 @@ its JSON becomes the contracts' columns. Does not belong here: fetching (sources
 """
 
 from commerce_assets.lake.compaction import compact
-from commerce_assets.lake.errors import CommitError, ControlTotalError, LakeError, LoadError
+from commerce_assets.lake.errors import ControlTotalError, LakeError, LoadError
 from commerce_assets.lake.landing import land
 from commerce_assets.lake.mapping import FamilyMapping, LineShape, TableMapping
 from commerce_assets.lake.quarantine import quarantine_rows
@@ -14,7 +14,6 @@ from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, Repla
 from commerce_assets.lake.store import Lake
 
 __all__ = [
-    "CommitError",
     "ControlTotalError",
     "Declared",
     "FamilyMapping",
@@ -27,8 +26,8 @@ __all__ = [
     "Mode",
     "ReplaceDays",
     "ReplacePartition",
-    "TableMapping",
     "Replayed",
+    "TableMapping",
     "TableReport",
     "compact",
     "land",

@@ -6,6 +6,9 @@ Belongs here: that. Does not belong here: what a later load of one of those days
 import shutil
 from collections import defaultdict
 from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
 
 from commerce_assets import contracts
 from commerce_assets.contracts import TableContract
@@ -18,7 +21,8 @@ from commerce_assets.lake.store import Lake
 def compact(lake: Lake, table: str, before: date | None = None) -> list[str]:
     """Put the days of months that ended before `before` (by default today) into one file a month, for all tables of `table`'s family.
 
-    The months compacted. A family's tables go together, in one commit, so that an order and its lines stay in partitions of one name.
+    The months compacted; none where the partition's name says what the rows do not (inventory snapshots). A family's tables go
+    together, in one commit, so that an order and its lines stay in partitions of one name.
     """
     family = contracts.table(table).family
     tables = contracts.family(family)
@@ -32,10 +36,14 @@ def compact(lake: Lake, table: str, before: date | None = None) -> list[str]:
         work.mkdir(parents=True)
         planned, months = Commit(), set()
         connection = connect(work)
+        root = tables[0]
+        days = [(day, files) for day, files in lake.partitions(root).items() if len(day) == 10]
+        # A snapshot's day is not in its rows but in its partition's name: that must stay.
+        is_told_by_rows = all(_is_told(connection, day, files) for day, files in days)
         for contract in tables:
-            for month, days in _closed_days(lake, contract, limit).items():
+            for month, names in _closed_days(lake, contract, limit).items() if is_told_by_rows else ():
                 months.add(month)
-                files = [file for day in days for file in lake.partitions(contract)[day]]
+                files = [file for name in names for file in lake.partitions(contract)[name]]
                 staged = staging / contract.name / f"{month}.parquet"
                 staged.parent.mkdir(exist_ok=True)
                 connection.execute(statement("compacted", files=path_list(files), place=quoted(str(staged))))
@@ -47,6 +55,12 @@ def compact(lake: Lake, table: str, before: date | None = None) -> list[str]:
             commit(lake.root, staging, planned)
         shutil.rmtree(staging, ignore_errors=True)
     return sorted(months)
+
+
+def _is_told(connection: duckdb.DuckDBPyConnection, day: str, files: list[Path]) -> bool:
+    """Whether every row of a day's partition belongs to that day by its own version."""
+    query = "select count(*) from read_parquet(?, hive_partitioning = false) where strftime(_version_at, '%Y-%m-%d') <> ?"
+    return connection.execute(query, [[str(file) for file in files], day]).fetchall() == [(0,)]
 
 
 def _closed_days(lake: Lake, contract: TableContract, limit: date) -> dict[str, list[str]]:

@@ -11,7 +11,3 @@ class LoadError(LakeError):
 
 class ControlTotalError(LoadError):
     """Rows read are not the rows accepted, quarantined and dropped as duplicates; nothing was replaced."""
-
-
-class CommitError(LakeError):
-    """A commit was interrupted; `Lake.recover()` completes it."""

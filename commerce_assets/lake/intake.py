@@ -7,7 +7,6 @@ and those that do not. Does not belong here: rules across rows (settle.py), part
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property

@@ -89,6 +89,11 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
+def forget_lock(path: Path) -> None:
+    """Remove the file of a lock that nobody will ask for again; call it while holding the lock."""
+    path.unlink(missing_ok=True)
+
+
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
     """Hold a lock if nobody else does; whether it was had."""

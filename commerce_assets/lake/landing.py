@@ -18,7 +18,7 @@ import pyarrow as pa
 from commerce_assets.lake import quarantine
 from commerce_assets.lake.errors import LoadError
 from commerce_assets.lake.intake import Intake, Taken, is_drain
-from commerce_assets.lake.journal import commit, lock, lock_path
+from commerce_assets.lake.journal import JOURNAL, commit, forget_lock, lock, lock_path
 from commerce_assets.lake.lines import CHUNK_BYTES, Chunk, read_chunks
 from commerce_assets.lake.mapping import FamilyMapping
 from commerce_assets.lake.partitions import Partitioner, Rejoin
@@ -116,8 +116,9 @@ def _land(
                 shutil.rmtree(work)
                 commit(lake.root, staging, partitioner.plan.commit)
         finally:
-            if not (staging / "journal.json").exists():
+            if not (staging / JOURNAL).exists():
                 shutil.rmtree(staging, ignore_errors=True)
+                forget_lock(lock_path(lake.root, f"load-{load_id}"))
     return report
 
 

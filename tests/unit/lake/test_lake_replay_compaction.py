@@ -146,3 +146,10 @@ def test_an_open_month_stays_in_days(landing: Landing) -> None:
     landing.land(docs.document(1), mode=MARCH, load_id="load-2")
     assert set(landing.lake.read("orders")["partition"]) == {"2026-03"}
     assert landing.ids("orders", "order_id") == [1]
+
+
+def test_snapshots_keep_their_day_which_only_their_partition_tells(landing: Landing) -> None:
+    for day in ("2026-03-01", "2026-03-02"):
+        landing.land([docs.inventory_item(), docs.inventory_level()], "inventory", mode=ReplacePartition(day), load_id=f"load-{day}")
+    assert compact(landing.lake, "inventory_items", date(2026, 5, 1)) == []
+    assert sorted(landing.lake.read("inventory_levels")["partition"]) == ["2026-03-01", "2026-03-02"]
