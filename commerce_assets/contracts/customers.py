@@ -10,7 +10,7 @@ class Customers(Contract):
     """One row a customer."""
 
     customer_id: pl.Int64 = field("Customer id (numeric part of the gid).", unique=True, gt=0)
-    customer_gid: pl.String = field("gid://shopify/Customer/<id>.")
+    customer_gid: pl.String = field("gid://shopify/Customer/{id}.")
     first_name: pl.String = field("First name.", nullable=True, pii=True)
     last_name: pl.String = field("Last name.", nullable=True, pii=True)
     email: pl.String = field("E-mail address.", nullable=True, pii=True)

@@ -10,7 +10,7 @@ class InventoryItems(Contract):
     """One row an inventory item: the stocked side of a variant."""
 
     inventory_item_id: pl.Int64 = field("Inventory item id.", unique=True, gt=0)
-    inventory_item_gid: pl.String = field("gid://shopify/InventoryItem/<id>.")
+    inventory_item_gid: pl.String = field("gid://shopify/InventoryItem/{id}.")
     sku: pl.String = field("Stock keeping unit.", nullable=True)
     is_tracked: pl.Boolean = field("Its stock is counted.")
     is_shippable: pl.Boolean = field("Needs shipping.")
@@ -32,7 +32,7 @@ class InventoryLevels(Contract):
     `on_hand = available + committed + reserved` in Shopify's model, damaged and safety stock being part of reserved.
     """
 
-    inventory_level_gid: pl.String = field("gid://shopify/InventoryLevel/<id>?inventory_item_id=<id>.")
+    inventory_level_gid: pl.String = field("gid://shopify/InventoryLevel/{id}?inventory_item_id={id}.")
     inventory_item_id: pl.Int64 = field("Inventory item.")
     location_id: pl.Int64 = field("Location.")
     is_active: pl.Boolean = field("The item is stocked at the location.")
@@ -49,7 +49,7 @@ class Locations(Contract):
     """One row a location: warehouse, shop, fulfilment service."""
 
     location_id: pl.Int64 = field("Location id.", unique=True, gt=0)
-    location_gid: pl.String = field("gid://shopify/Location/<id>.")
+    location_gid: pl.String = field("gid://shopify/Location/{id}.")
     location_name: pl.String = field("Name.")
     is_active: pl.Boolean = field("In use.")
     is_fulfilling_online: pl.Boolean = field("Fulfils online orders.")

@@ -14,7 +14,7 @@ class Orders(Contract):
     """One row an order, as the storefront last described it."""
 
     order_id: pl.Int64 = field("Order id (numeric part of the gid).", unique=True, gt=0)
-    order_gid: pl.String = field("gid://shopify/Order/<id>.")
+    order_gid: pl.String = field("gid://shopify/Order/{id}.")
     order_name: pl.String = field("The name the merchant and customer see, such as #1001.")
     created_at: INSTANT = field("When the order was created.")
     processed_at: INSTANT = field("When the order was placed, as shown to the customer; for imported orders the original moment.")

@@ -10,7 +10,7 @@ class Products(Contract):
     """One row a product."""
 
     product_id: pl.Int64 = field("Product id (numeric part of the gid).", unique=True, gt=0)
-    product_gid: pl.String = field("gid://shopify/Product/<id>.")
+    product_gid: pl.String = field("gid://shopify/Product/{id}.")
     title: pl.String = field("Title.")
     handle: pl.String = field("URL handle.")
     vendor: pl.String = field("Vendor.")
@@ -29,7 +29,7 @@ class Variants(Contract):
     """One row a variant: what is sold, priced and stocked."""
 
     variant_id: pl.Int64 = field("Variant id.", unique=True, gt=0)
-    variant_gid: pl.String = field("gid://shopify/ProductVariant/<id>.")
+    variant_gid: pl.String = field("gid://shopify/ProductVariant/{id}.")
     product_id: pl.Int64 = field("Product it belongs to.")
     inventory_item_id: pl.Int64 = field("Inventory item it is stocked as.")
     title: pl.String = field("Title.")
