@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -360,10 +360,17 @@ class Publisher:
 
 @contextmanager
 def _attached(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
-    """`path` as the database `target`, written through to the file at the end."""
+    """`path` as the database `target`, written through to the file at the end. One transaction: else each comment on a column waits for the disk."""
     connection.execute(f"ATTACH '{_literal(path)}' AS target")
     try:
-        yield
+        connection.execute("BEGIN")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(duckdb.Error):  # a failed COMMIT has ended it already
+                connection.execute("ROLLBACK")
+            raise
         connection.execute("CHECKPOINT target")
     finally:
         connection.execute("DETACH target")

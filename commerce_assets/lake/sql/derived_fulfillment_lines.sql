@@ -1,4 +1,5 @@
--- An order's only shipment that was not cancelled, when it holds as many units as the order has, holds every line of the order.
+-- An order's only shipment that was not cancelled, when it holds as many units as the order has, holds every line of
+-- the order.
 with
     only_shipments as (
         select order_id, any_value(fulfillment_id) as fulfillment_id, any_value(quantity) as quantity
@@ -10,8 +11,10 @@ with
     whole_orders as (
         select only_shipments.order_id, only_shipments.fulfillment_id
         from only_shipments
-        inner join (select order_id, sum(quantity) as quantity from staged.order_lines group by all) as ordered
-            on ordered.order_id = only_shipments.order_id and ordered.quantity = only_shipments.quantity
+        inner join
+            (select order_id, sum(quantity) as quantity from staged.order_lines group by all) as ordered
+            on ordered.order_id = only_shipments.order_id
+            and ordered.quantity = only_shipments.quantity
         where only_shipments.fulfillment_id not in (select fulfillment_id from staged.fulfillment_lines)
     )
 select

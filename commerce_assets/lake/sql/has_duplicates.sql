@@ -1,1 +1,1 @@
-select count(*) > count(distinct {key}) from staged."{table}"
+select count(*) > count(distinct{key}) from staged."{table}"

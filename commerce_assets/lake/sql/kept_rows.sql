@@ -3,4 +3,6 @@ select {columns}, _source_file, _line, _loaded_at, _version_at, {partition} as p
 from read_parquet({files}, hive_partitioning = false) as row
 where
     not ({is_replaced})
-    and not exists (select 1 from settled.roots as roots where roots.root_id = row."{root_id}" and roots.partition = {partition})
+    and not exists (
+        select 1 from settled.roots as roots where roots.root_id = row."{root_id}" and roots.partition = {partition}
+    )

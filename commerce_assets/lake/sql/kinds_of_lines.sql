@@ -10,9 +10,6 @@ with
     )
 select
     _line,
-    case
-        when id is null then typename
-        when starts_with(id, 'gid://shopify/') then split_part(id, '/', 4)
-    end as kind,
+    case when id is null then typename when starts_with(id, 'gid://shopify/') then split_part(id, '/', 4) end as kind,
     is_child
 from named

@@ -4,7 +4,9 @@ with
         -- A broken line of a kind that could not be told is filed under orders, without a row's id.
         select root_id
         from quarantined
-        where root_id is not null and (table_name in ('order_lines', 'shipping_lines') or (table_name = 'orders' and row_id is null))
+        where
+            root_id is not null
+            and (table_name in ('order_lines', 'shipping_lines') or (table_name = 'orders' and row_id is null))
     ),
     line_sums as (
         select order_id, sum(gross_amount) as gross_amount, count(*) as line_count from staged.order_lines group by all

@@ -23,9 +23,9 @@ with recursive
             in_turn.turn,
             in_turn.refunded_amount,
             cast(
-                taken.refundable_amount
-                - case when taken.refunded_amount <= taken.refundable_amount + 0.01 then taken.refunded_amount else 0 end
-                as decimal(18, 4)
+                taken.refundable_amount - case
+                    when taken.refunded_amount <= taken.refundable_amount + 0.01 then taken.refunded_amount else 0
+                end as decimal(18, 4)
             ) as refundable_amount
         from taken
         inner join in_turn on in_turn.order_id = taken.order_id and in_turn.turn = taken.turn + 1

@@ -1,4 +1,5 @@
--- The same names as in `_values.sql`; each gives the rule that its raw value breaks, after chr(1), or null. Run on refused rows only.
+-- The same names as in `_values.sql`; each gives the rule that its raw value breaks, after chr(1), or null. Run on
+-- refused rows only.
 create macro broken(rule) as chr(1) || rule;
 
 create macro gid(x, kind) as

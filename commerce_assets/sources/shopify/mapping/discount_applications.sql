@@ -9,7 +9,9 @@ select
     allocationMethod as allocation_method,
     targetSelection as target_selection,
     targetType as target_type,
-    coalesce("value".__typename, case when "value".percentage is null then 'MoneyV2' else 'PricingPercentageValue' end) as value_type,
+    coalesce(
+        "value".__typename, case when "value".percentage is null then 'MoneyV2' else 'PricingPercentageValue' end
+    ) as value_type,
     money("value".amount) as value_amount,
     ratio("value".percentage) as value_percentage,
     currency("value".currencyCode) as currency_code,

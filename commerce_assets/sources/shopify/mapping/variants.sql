@@ -19,7 +19,9 @@ select
     inventoryPolicy as inventory_policy,
     whole(inventoryQuantity) as inventory_quantity,
     cast(
-        to_json(map_from_entries([{'k': option.name, 'v': option.value} for option in coalesce(selectedOptions, [])])) as varchar
+        to_json(
+            map_from_entries([{'k':option.name, 'v':option.value} for option in coalesce(selectedOptions, [])])
+        ) as varchar
     ) as option_values,
     instant(createdAt) as created_at,
     instant(updatedAt) as updated_at,
