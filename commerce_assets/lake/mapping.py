@@ -5,7 +5,7 @@ Belongs here: the plain description. Does not belong here: any source's own (the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,15 @@ class FamilyMapping:
 
     def sql(self, name: str) -> str:
         """The text of `<folder>/<name>.sql`."""
-        return (self.folder / f"{name}.sql").read_text(encoding="utf-8")
+        return _text(self.folder / f"{name}.sql")
 
     def table_of_kind(self, kind: str) -> str:
         """The table that lines of a kind are rows of; the root's when the kind is unknown."""
         shape = self.shape_of_kind.get(kind, self.root_shape)
         return next(table.table for table in self.tables if table.nested is None and shape.name in table.shapes)
+
+
+@cache
+def _text(path: Path) -> str:
+    """Read once: a load asks for each file at every chunk."""
+    return path.read_text(encoding="utf-8")
