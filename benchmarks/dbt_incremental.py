@@ -1,22 +1,25 @@
 """Incremental build after 1 % of the orders changed, against the full build of the same lake: at most 25 % of its time.
 
 The lake is generated from the contracts (closed months compacted, as the lake keeps them). Each build is a `dbt build`
-process of its own: start-up, models and data tests; the project is parsed before. Both builds end identical, which
-tests/integration/test_dbt_build.py proves; here only time is taken.
+process of its own, start-up included; the project is parsed before. The full build makes every table; the incremental one
+selects what stands downstream of the order family, as Dagster's automation does when `storefront/orders` changed. Both end
+identical, which tests/integration/test_dbt_build.py proves; here only time is taken: wall clock, and the processor's, which
+other work on the machine disturbs less. Data tests read whole tables in either build and are left out unless asked for.
 
-    python -m benchmarks.dbt_incremental [--orders 1000000] [--share 0.01] [--repeat 1]
+    python -m benchmarks.dbt_incremental [--orders 1000000] [--share 0.01] [--with-tests]
 """
 
 import argparse
 import os
-import re
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import NamedTuple
+
+from commerce_assets.contracts import family
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = REPOSITORY / "dbt_project"
@@ -27,37 +30,60 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orders", type=int, default=1_000_000)
     parser.add_argument("--share", type=float, default=0.01)
-    parser.add_argument("--only-models", action="store_true", help="leave the data tests out of both builds")
+    parser.add_argument("--with-tests", action="store_true", help="run the data tests in both builds too")
+    parser.add_argument("--make-lake", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--touch", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    sys.path.insert(0, str(REPOSITORY / "tests"))
-    from integration.lake_fixture import LOADED_AT, make_store, touch_orders, write_lake
+    if arguments.make_lake:
+        return make_lake(arguments.make_lake, arguments.orders, arguments.share, arguments.touch)
 
     with tempfile.TemporaryDirectory(prefix="dbt-incremental-") as folder:
         root = Path(folder)
-        store = make_store(arguments.orders)
-        write_lake(root / "lake", store, compacted=True)
+        make = [sys.executable, "-m", "benchmarks.dbt_incremental", "--make-lake", str(root / "lake"), "--orders", str(arguments.orders)]
+        subprocess.run(make, check=True, cwd=REPOSITORY)
         dbt(root, "parse")
-        command = "run" if arguments.only_models else "build"
-        full, _ = dbt(root, command)
-        idle, _ = dbt(root, command)
-        changed = touch_orders(root / "lake", store, arguments.share, date(2026, 12, 3), LOADED_AT + timedelta(hours=1))
-        lines = len(store["order_lines"])
-        del store
-        incremental, output = dbt(root, command)
+        command = "build" if arguments.with_tests else "run"
+        downstream = ["--select", *(f"source:storefront.{contract.name}+" for contract in family("orders"))]
+        full = dbt(root, command)
+        idle = dbt(root, command, *downstream)
+        subprocess.run([*make, "--touch", "--share", str(arguments.share)], check=True, cwd=REPOSITORY)
+        incremental = dbt(root, command, *downstream)
 
-    ratio = incremental / full
-    nodes = re.search(r"Finished running (.*) in ", output)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{arguments.orders:,} orders, {lines:,} lines; {len(changed):,} orders changed; {nodes.group(1) if nodes else ''}")
-    print(f"{'build':<34}{'seconds':>9}{'of full':>9}")
-    for name, seconds in (("full", full), ("nothing changed", idle), (f"incremental, {arguments.share:.0%} of orders", incremental)):
-        print(f"{name:<34}{seconds:>9.1f}{seconds / full:>9.0%}")
-    print(f"bound {BOUND:.0%}: {'kept' if ratio <= BOUND else 'MISSED'}; peak RSS of dbt {peak:,.0f} MB")
+    ratio = incremental.wall / full.wall
+    changed = f"incremental, {arguments.share:.0%} of orders"
+    print(f"{arguments.orders:,} orders, {'models and data tests' if arguments.with_tests else 'models'}")
+    print(f"{'build':<30}{'seconds':>9}{'of full':>9}{'CPU':>9}{'of full':>9}{'peak RSS':>11}")
+    for name, took in (("full", full), ("nothing changed", idle), (changed, incremental)):
+        print(
+            f"{name:<30}{took.wall:>9.1f}{took.wall / full.wall:>9.0%}{took.cpu:>9.1f}{took.cpu / full.cpu:>9.0%}{took.peak_mb:>8,.0f} MB"
+        )
+    print(f"bound {BOUND:.0%}: {'kept' if ratio <= BOUND else 'MISSED'}")
     return 0 if ratio <= BOUND else 1
 
 
-def dbt(root: Path, *arguments: str) -> tuple[float, str]:
-    """Seconds that dbt took, and what it printed."""
+def make_lake(lake: Path, orders: int, share: float, is_touch: bool) -> int:
+    """In a process of its own, so that this one stays small: the lake, or newer versions of a share of its orders."""
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    from integration.lake_fixture import LOADED_AT, make_store, touch_orders, write_lake
+
+    store = make_store(orders)
+    if is_touch:
+        touch_orders(lake, store, share, date(2026, 12, 3), LOADED_AT + timedelta(hours=1))
+    else:
+        write_lake(lake, store, compacted=True)
+    return 0
+
+
+class Took(NamedTuple):
+    """Seconds by the clock and of all processors, and the most memory it held."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+
+
+def dbt(root: Path, *arguments: str) -> Took:
+    """Run dbt and tell what it took."""
     environment = {
         **os.environ,
         "COMMERCE_LAKE_ROOT": str(root / "lake"),
@@ -68,13 +94,16 @@ def dbt(root: Path, *arguments: str) -> tuple[float, str]:
         "DBT_PROFILES_DIR": str(PROJECT),
     }
     options = ["--exclude-resource-type", "unit_test"] if arguments[0] == "build" else []
+    log = root / "dbt.log"
     started = time.monotonic()
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "dbt"), *arguments, *options], capture_output=True, text=True, env=environment, cwd=root
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"dbt {' '.join(arguments)} failed:\n{done.stdout[-5000:]}{done.stderr[-2000:]}")
-    return time.monotonic() - started, done.stdout
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "dbt"), *arguments, *options], stdout=output, stderr=output, env=environment, cwd=root
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"dbt {' '.join(arguments)} failed:\n{log.read_text()[-5000:]}")
+    return Took(time.monotonic() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ with
             processed_at,
             {{ order_kind("source_name") }} as order_kind,
             not is_test and cancelled_at is null and not is_deleted as is_reportable,
+            is_test,
             is_deleted,
             _version_at
         from orders
@@ -61,6 +62,8 @@ select
     kinds.order_id,
     kinds.customer_id,
     kinds.order_kind,
+    kinds.is_test,
+    kinds.is_deleted,
     kinds.is_reportable,
     sequenced.customer_order_number,
     documents.last_loaded_at,

@@ -1,7 +1,7 @@
+-- Narrow on purpose: whoever needs more of an order joins it, so that an incremental fact reads only the orders it
+-- builds.
 with
-    orders as (select * from {{ ref("stg_storefront__orders") }}),
-
-    states as (select * from {{ ref("int_orders__states") }}),
+    orders as (select order_id, currency_code from {{ ref("stg_storefront__orders") }}),
 
     refunds as (
         select
@@ -18,19 +18,14 @@ with
     )
 
 select
-    orders.*,
-    states.order_kind,
-    states.is_reportable,
-    states.customer_order_number,
-    states.document_version,
-    states.last_loaded_at,
+    orders.order_id,
+    orders.currency_code,
     coalesce(refunds.refund_count, 0) as refund_count,
     {{ money("coalesce(refunds.returned_amount, 0)") }} as returned_amount,
     {{ money("coalesce(refunds.returned_gift_card_amount, 0)") }} as returned_gift_card_amount,
     {{ money("coalesce(refunds.returned_tax_amount, 0)") }} as returned_tax_amount,
-    {{ money("coalesce(refunds.refunded_amount, 0)") }} as booked_refund_amount,
+    {{ money("coalesce(refunds.refunded_amount, 0)") }} as refunded_amount,
     refunds.first_refunded_at,
     refunds.last_refunded_at
 from orders
-inner join states on states.order_id = orders.order_id
 left join refunds on refunds.order_id = orders.order_id

@@ -7,7 +7,11 @@
 }}
 
 with
-    orders as (select * from {{ ref("int_orders__with_refunds") }} where {{ is_changed() }}),
+    orders as (select * from {{ ref("stg_storefront__orders") }} where {{ is_changed() }}),
+
+    states as (select * from {{ ref("int_orders__states") }} where {{ is_changed() }}),
+
+    refunds as (select * from {{ ref("int_orders__with_refunds") }} where {{ is_changed() }}),
 
     lines as (
         select
@@ -70,7 +74,7 @@ select
     orders.customer_id,
     orders.company_id,
     -- strings
-    orders.order_kind,
+    states.order_kind,
     orders.source_name,
     orders.tags,
     orders.company_name,
@@ -83,34 +87,34 @@ select
     orders.shipping_country_code,
     orders.billing_country_code,
     -- counts
-    orders.customer_order_number,
+    states.customer_order_number,
     cast(amounts.line_count as bigint) as line_count,
     cast(amounts.unit_count as bigint) as unit_count,
-    cast(orders.refund_count as bigint) as refund_count,
+    cast(refunds.refund_count as bigint) as refund_count,
     cast(amounts.shipment_count as bigint) as shipment_count,
     -- amounts
     {{ money("amounts.gross_amount") }} as gross_amount,
     {{ money("amounts.discount_amount") }} as discount_amount,
     {{ money("amounts.sales_amount") }} as sales_amount,
-    orders.returned_amount,
-    {{ money("amounts.sales_amount - orders.returned_amount") }} as net_amount,
+    refunds.returned_amount,
+    {{ money("amounts.sales_amount - refunds.returned_amount") }} as net_amount,
     {{ money("amounts.gift_card_amount") }} as gift_card_amount,
     orders.tax_amount,
-    orders.returned_tax_amount,
+    refunds.returned_tax_amount,
     {{ money("amounts.shipping_amount") }} as shipping_amount,
     orders.tip_amount,
     orders.total_amount,
     orders.presentment_total_amount,
     orders.received_amount,
-    orders.booked_refund_amount as refunded_amount,
+    refunds.refunded_amount,
     -- booleans
     orders.is_test,
     orders.cancelled_at is not null as is_cancelled,
     orders.is_deleted,
-    orders.is_reportable,
+    states.is_reportable,
     orders.customer_id is null as is_guest,
     orders.company_id is not null as is_b2b,
-    coalesce(orders.customer_order_number = 1, false) as is_first_order,
+    coalesce(states.customer_order_number = 1, false) as is_first_order,
     orders.is_taxes_included,
     -- times
     cast(orders.processed_at as date) as ordered_on,
@@ -121,13 +125,15 @@ select
     orders.closed_at,
     amounts.first_shipped_at,
     amounts.last_delivered_at,
-    orders.first_refunded_at,
-    orders.last_refunded_at,
+    refunds.first_refunded_at,
+    refunds.last_refunded_at,
     orders.deletion_seen_at,
     -- where it came from
     orders._source_file,
     orders._line,
     orders._loaded_at,
-    orders.document_version as _document_version
+    states.document_version as _document_version
 from orders
+inner join states on states.order_id = orders.order_id
+inner join refunds on refunds.order_id = orders.order_id
 inner join amounts on amounts.order_id = orders.order_id

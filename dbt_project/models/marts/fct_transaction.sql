@@ -9,7 +9,7 @@
 with
     transactions as (select * from {{ ref("stg_storefront__transactions") }} where {{ is_changed() }}),
 
-    orders as (select * from {{ ref("int_orders__with_refunds") }} where {{ is_changed() }})
+    orders as (select * from {{ ref("int_orders__states") }} where {{ is_changed() }})
 
 select
     -- ids
