@@ -4,10 +4,10 @@ Belongs here: everything that reads or writes the lake's folders. Knows contract
 its JSON becomes the contracts' columns. Does not belong here: fetching (sources) and modelling (dbt).
 """
 
+from commerce_assets.contracts.mapping import FamilyMapping, LineShape, TableMapping
 from commerce_assets.lake.compaction import compact
 from commerce_assets.lake.errors import ControlTotalError, LakeError, LoadError
 from commerce_assets.lake.landing import land
-from commerce_assets.lake.mapping import FamilyMapping, LineShape, TableMapping
 from commerce_assets.lake.quarantine import quarantine_rows
 from commerce_assets.lake.replay import Replayed, replay
 from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from commerce_assets.contracts.countries import COUNTRIES, COUNTRY_ALIASES
+from commerce_assets.contracts.mapping import FamilyMapping, TableMapping
 from commerce_assets.lake import diagnose
 from commerce_assets.lake.duck import connect, quoted, sql_text, statement
 from commerce_assets.lake.errors import LakeError
 from commerce_assets.lake.lines import Chunk
-from commerce_assets.lake.mapping import FamilyMapping, TableMapping
 from commerce_assets.lake.validate import broken_rules
 
 WORKER_MEMORY = "200MB"

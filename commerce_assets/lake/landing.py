@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from commerce_assets.contracts.mapping import FamilyMapping
 from commerce_assets.lake import quarantine
 from commerce_assets.lake.errors import LoadError
 from commerce_assets.lake.intake import Intake, Taken, is_drain
 from commerce_assets.lake.journal import JOURNAL, commit, forget_lock, lock, lock_path
 from commerce_assets.lake.lines import CHUNK_BYTES, Chunk, read_chunks
-from commerce_assets.lake.mapping import FamilyMapping
 from commerce_assets.lake.partitions import Partitioner, Rejoin
 from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
 from commerce_assets.lake.settle import Settlement

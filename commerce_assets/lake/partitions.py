@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from commerce_assets.contracts import TableContract
+from commerce_assets.contracts.mapping import TableMapping
 from commerce_assets.lake.duck import columns_sql, path_list, quoted, statement
 from commerce_assets.lake.journal import Commit
-from commerce_assets.lake.mapping import TableMapping
 from commerce_assets.lake.report import Merge, Mode, ReplaceDays, ReplacePartition
 from commerce_assets.lake.settle import Settlement
 from commerce_assets.lake.store import Lake

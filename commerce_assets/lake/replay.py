@@ -12,10 +12,10 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from commerce_assets.contracts.mapping import FamilyMapping
 from commerce_assets.lake.errors import LakeError
 from commerce_assets.lake.landing import reland
 from commerce_assets.lake.lines import read_chunks
-from commerce_assets.lake.mapping import FamilyMapping
 from commerce_assets.lake.quarantine import Retried, quarantine_rows
 from commerce_assets.lake.report import LoadReport
 from commerce_assets.lake.store import Lake

@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from commerce_assets.contracts.context import CONTEXT_MODELS
+from commerce_assets.contracts.mapping import FamilyMapping, TableMapping
 from commerce_assets.lake.duck import connect, path_list, sql_text, statement
 from commerce_assets.lake.intake import refused_rows
-from commerce_assets.lake.mapping import FamilyMapping, TableMapping
 from commerce_assets.lake.validate import broken_rules
 
 BATCH_ROWS = 200_000

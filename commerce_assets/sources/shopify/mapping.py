@@ -6,7 +6,7 @@ Belongs here: one `FamilyMapping` a document family. Does not belong here: fetch
 from pathlib import Path
 from typing import Any
 
-from commerce_assets.lake.mapping import FamilyMapping, LineShape, TableMapping
+from commerce_assets.contracts.mapping import FamilyMapping, LineShape, TableMapping
 
 _FOLDER = Path(__file__).parent / "mapping"
 _TEXT = "VARCHAR"

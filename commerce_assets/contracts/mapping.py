@@ -1,4 +1,4 @@
-"""What a source tells the lake about a document family: the JSON it hands over, and the SQL that turns it into the contracts' columns.
+"""How a source says that its JSON becomes the contracts' columns: known to sources, which fill it in, and to the lake, which runs it.
 
 Belongs here: the plain description. Does not belong here: any source's own (they live beside the source), and how it is run.
 """
@@ -9,8 +9,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from commerce_assets import contracts
-from commerce_assets.contracts import TableContract
+from commerce_assets.contracts import registry
+from commerce_assets.contracts.base import TableContract
 
 Structure = Mapping[str, Any]
 """JSON structure as DuckDB's `from_json` takes it: key -> "VARCHAR", a nested structure, or a list of one of these.
@@ -47,7 +47,7 @@ class TableMapping:
 
     @property
     def contract(self) -> TableContract:
-        return contracts.table(self.table)
+        return registry.table(self.table)
 
 
 @dataclass(frozen=True)
