@@ -28,6 +28,7 @@ from commerce_assets.defs.storefront.coverage import days_due, reports_of
 from commerce_assets.defs.warehouse.published import KEY as PUBLISHED_KEY
 
 PIPELINE_TAG = "commerce/pipeline"
+PROBLEM_LINES = 6
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Progress = Callable[[str], None]
 
@@ -374,9 +375,18 @@ def _problems(result: dg.ExecuteInProcessResult) -> Iterator[str]:
         while error is not None and error.cause is not None:
             error = error.cause
         described = event.step_failure_data.user_failure_data
-        yield (described.description if described and described.description else str(error.message if error else "failed")).strip()
+        yield _short(described.description if described and described.description else str(error.message if error else "failed"))
     if not failures:
         yield "the run failed before its first step; see it in the Dagster UI"
+
+
+def _short(text: str) -> str:
+    """The beginning of a message: dbt's go on for dozens of lines, which stand in the run's log and in the UI."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    shown = " | ".join(lines[:PROBLEM_LINES])
+    return (
+        shown if len(lines) <= PROBLEM_LINES else f"{shown} | … (the whole message is in the Dagster UI and in logs/ under the data root)"
+    )
 
 
 def _metadata(result: dg.ExecuteInProcessResult, key: dg.AssetKey) -> dict[str, Any]:
