@@ -55,8 +55,19 @@ def _print(value: Any, as_json: bool, human: Callable[[Any], str]) -> None:
 
 
 def _table(summary: dict[str, Any]) -> str:
+    """A summary as lines; what is nested stands indented below its name, empty parts left out."""
     width = max((len(str(key)) for key in summary), default=0)
-    return "\n".join(f"  {key!s:<{width}}  {value}" for key, value in summary.items())
+    lines = []
+    for key, value in summary.items():
+        if not isinstance(value, dict):
+            lines.append(f"  {key!s:<{width}}  {value}")
+            continue
+        lines.append(f"  {key}")
+        for name, part in value.items():
+            shown = ", ".join(f"{part[field]} {field}" for field in part) if isinstance(part, dict) else part
+            if not isinstance(part, dict) or part.get("rows", 1):
+                lines.append(f"    {name!s:<{width}}  {shown}")
+    return "\n".join(lines)
 
 
 @app.command()
