@@ -1,27 +1,67 @@
 {#-
-    Incremental facts of the order family. Every fact row keeps the `_document_version` of its order (see
-    int_orders__states). Pre-hook, in the transaction of the insert: delete the rows of orders that changed, fell back or
-    are gone, and list the orders to build.
+    Incremental facts of the order family. int_orders__states numbers its runs and queues the orders whose
+    `document_version` it changed (`bookkeeping.state_changes`; a row without an order stands for every order). Each fact
+    remembers the last number it took (`bookkeeping.taken`), in the transaction of its rows, and nothing is removed from the
+    queue because somebody took it: a run that ends between two models is made good by the next.
+
+    Pre-hook: list the orders to build and delete the rows they have. A fact that took nothing yet, or too long ago, is
+    compared whole: every row keeps the `_document_version` of its order.
 -#}
 {% macro forget_changed_orders() -%}
-    {%- set states = ref("int_orders__states") -%}
     {%- if is_incremental() -%}
-        delete from {{ this }}
-        where
-            not exists (
-                select 1
-                from {{ states }} as states
-                where
-                    states.order_id = {{ this.identifier }}.order_id
-                    and states.document_version = {{ this.identifier }}._document_version
-            )
-        ;
-        create or replace temporary table {{ this.identifier }}__changed as
-        select order_id
-        from {{ states }}
-        where order_id not in (select order_id from {{ this }})
-        ;
+        {%- set states, changed = ref("int_orders__states"), this.identifier ~ "__changed" -%}
+        {%- if is_every_state_changed() -%}
+            delete from {{ this }}
+            where
+                not exists (
+                    select 1
+                    from {{ states }} as states
+                    where
+                        states.order_id = {{ this.identifier }}.order_id
+                        and states.document_version = {{ this.identifier }}._document_version
+                )
+            ;
+            create or replace temporary table {{ changed }} as
+            select order_id
+            from {{ states }}
+            where order_id not in (select order_id from {{ this }})
+            ;
+        {%- else -%}
+            create or replace temporary table {{ changed }} as
+            select distinct order_id
+            from bookkeeping.state_changes
+            where change_no > {{ taken_no() }}
+            ;
+            delete from {{ this }}
+            where order_id in (select order_id from {{ changed }})
+            ;
+        {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+{#- Post-hook of a fact: it holds everything that is queued by now. -#}
+{% macro note_taken() -%}
+    delete from bookkeeping.taken
+    where model = '{{ this.identifier }}'
+    ;
+    insert into bookkeeping.taken
+    select '{{ this.identifier }}', coalesce(max(change_no), 0)
+    from bookkeeping.state_changes
+    ;
+{%- endmacro %}
+
+{% macro taken_no() -%} (select max(change_no) from bookkeeping.taken where model = '{{ this.identifier }}') {%- endmacro %}
+
+{#- The queue does not tell what changed since the model was last built. -#}
+{% macro is_every_state_changed() -%}
+    {%- set notes -%}
+        select
+            {{ taken_no() }} is null
+            or coalesce(min(change_no), 0) > {{ taken_no() }} + 1
+            or coalesce(bool_or(order_id is null and change_no > {{ taken_no() }}), false)
+        from bookkeeping.state_changes
+    {%- endset -%}
+    {{ return(run_query(notes).rows[0][0]) }}
 {%- endmacro %}
 
 {#- The condition that keeps an incremental run to the orders listed above; true on a full build. -#}
@@ -68,8 +108,39 @@
             where customer_id in (select customer_id from customers)
         {%- endif %}
         ;
+        create or replace temporary table {{ this.identifier }}__held as
+        select order_id, document_version
+        from {{ this }}
+        where order_id in (select order_id from {{ changed }})
+        ;
         delete from {{ this }}
         where order_id in (select order_id from {{ changed }})
         ;
     {%- endif -%}
+{%- endmacro %}
+
+{#- Post-hook of int_orders__states: the documents are incorporated; queue the orders whose state is not what it was. -#}
+{% macro queue_changed_states() -%}
+    {%- set next_no = "(select coalesce(max(change_no), 0) + 1 from bookkeeping.state_changes)" -%}
+    insert into bookkeeping.state_changes
+    {%- if is_incremental() %}
+        select {{ next_no }}, changed.order_id
+        from (select distinct order_id from {{ this.identifier }}__changed) as changed
+        left join {{ this.identifier }}__held as held on held.order_id = changed.order_id
+        left join {{ this }} as states on states.order_id = changed.order_id
+        where changed.order_id is not null and held.document_version is distinct from states.document_version
+        ;
+        delete from bookkeeping.state_changes
+        where
+            change_no <= (select max(change_no) - {{ var("order_changes_kept") }} from bookkeeping.state_changes)
+        ;
+    {%- else %}
+        select {{ next_no }}, null
+        ;
+        delete from bookkeeping.state_changes
+        where change_no < (select max(change_no) from bookkeeping.state_changes)
+        ;
+    {%- endif %}
+    delete from bookkeeping.changed_documents
+    ;
 {%- endmacro %}

@@ -14,6 +14,45 @@
     {#- A row without an order stands for every order. #}
     create table if not exists bookkeeping.order_changes (change_no bigint, order_id bigint);
     create table if not exists bookkeeping.changed_documents (order_id bigint);
+    create table if not exists bookkeeping.state_changes (change_no bigint, order_id bigint);
+    create table if not exists bookkeeping.taken (model varchar, change_no bigint);
+    create table if not exists bookkeeping.versions (model varchar, version varchar);
+    {%- if execute and flags.WHICH in ["build", "run"] -%} {%- do drop_models_of_other_versions() -%} {%- endif -%}
+{%- endmacro %}
+
+{#-
+    What an older version of the project built cannot be continued: an incremental model whose text, columns or
+    `build_version` are not those it was built with is dropped when it is selected, and so built in full. Noted at once, not
+    when it is built: what is not there can only be built by this version.
+-#}
+{% macro drop_models_of_other_versions() -%}
+    {%- set models = [] -%}
+    {%- for node in graph.nodes.values() | selectattr("config.materialized", "equalto", "incremental") -%}
+        {%- if node.unique_id in selected_resources -%} {%- do models.append(node) -%} {%- endif -%}
+    {%- endfor -%}
+    {%- do run_query("create schema if not exists bookkeeping") -%}
+    {%- do run_query("create table if not exists bookkeeping.versions (model varchar, version varchar)") -%}
+    {%- set noted = {} -%}
+    {%- for row in run_query("select model, version from bookkeeping.versions").rows -%}
+        {%- do noted.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {%- for node in models -%}
+        {%- set version = local_md5(
+            [var("build_version"), node.checksum.checksum, node.contract.checksum] | join("|")
+        ) -%}
+        {%- if noted.get(node.name) != version -%}
+            {%- set relation = adapter.get_relation(target.database, node.schema, node.alias) -%}
+            {%- if relation -%}
+                {%- do log(relation ~ " was built by another version of the project: built in full", info=true) -%}
+                {%- do adapter.drop_relation(relation) -%}
+            {%- endif -%}
+            {%- set note -%}
+                delete from bookkeeping.versions where model = '{{ node.name }}';
+                insert into bookkeeping.versions values ('{{ node.name }}', '{{ version }}');
+            {%- endset -%}
+            {%- do run_query(note) -%}
+        {%- endif -%}
+    {%- endfor -%}
 {%- endmacro %}
 
 {#- Pre-hook of a staging model: delete what no longer holds, and list what is missing for `latest_rows`. -#}

@@ -3,7 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_changed_states() }}",
-        post_hook="delete from bookkeeping.changed_documents",
+        post_hook="{{ queue_changed_states() }}",
     )
 }}
 

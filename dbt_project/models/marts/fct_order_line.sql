@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_changed_orders() }}",
+        post_hook="{{ note_taken() }}",
     )
 }}
 
