@@ -10,14 +10,13 @@
     families are read again whole when a file changed. All of a model's notes are written in the transaction of its rows.
 -#}
 {% macro prepare_bookkeeping() -%}
+    {%- if execute and flags.WHICH in ["build", "run"] -%} {%- do drop_models_of_other_versions() -%} {%- endif -%}
     create schema if not exists bookkeeping;
     {#- A row without an order stands for every order. #}
     create table if not exists bookkeeping.order_changes (change_no bigint, order_id bigint);
     create table if not exists bookkeeping.changed_documents (order_id bigint);
-    create table if not exists bookkeeping.state_changes (change_no bigint, order_id bigint);
+    create table if not exists bookkeeping.state_changes (change_no bigint, order_id bigint, customer_id bigint);
     create table if not exists bookkeeping.taken (model varchar, change_no bigint);
-    create table if not exists bookkeeping.versions (model varchar, version varchar);
-    {%- if execute and flags.WHICH in ["build", "run"] -%} {%- do drop_models_of_other_versions() -%} {%- endif -%}
 {%- endmacro %}
 
 {#-
@@ -30,15 +29,23 @@
     {%- for node in graph.nodes.values() | selectattr("config.materialized", "equalto", "incremental") -%}
         {%- if node.unique_id in selected_resources -%} {%- do models.append(node) -%} {%- endif -%}
     {%- endfor -%}
-    {%- do run_query("create schema if not exists bookkeeping") -%}
-    {%- do run_query("create table if not exists bookkeeping.versions (model varchar, version varchar)") -%}
-    {%- set noted = {} -%}
-    {%- for row in run_query("select model, version from bookkeeping.versions").rows -%}
-        {%- do noted.update({row[0]: row[1]}) -%}
-    {%- endfor -%}
+    {%- set noted = noted_versions() -%}
+    {%- if noted.get("bookkeeping") != var("build_version") | string -%}
+        {#- The notes themselves may be of another shape; without a version every model counts as another's. #}
+        {%- set renew -%}
+            begin;
+            drop schema if exists bookkeeping cascade;
+            create schema bookkeeping;
+            create table bookkeeping.versions (model varchar, version varchar);
+            insert into bookkeeping.versions values ('bookkeeping', '{{ var("build_version") }}');
+            commit;
+        {%- endset -%}
+        {%- do run_query(renew) -%}
+        {%- set noted = {} -%}
+    {%- endif -%}
     {%- for node in models -%}
         {%- set version = local_md5(
-            [var("build_version"), node.checksum.checksum, node.contract.checksum] | join("|")
+            [var("build_version") | string, node.checksum.checksum, node.contract.checksum] | join("|")
         ) -%}
         {%- if noted.get(node.name) != version -%}
             {%- set relation = adapter.get_relation(target.database, node.schema, node.alias) -%}
@@ -53,6 +60,20 @@
             {%- do run_query(note) -%}
         {%- endif -%}
     {%- endfor -%}
+{%- endmacro %}
+
+{% macro noted_versions() -%}
+    {%- set there -%}
+        select 1 from duckdb_tables()
+        where database_name = current_database() and schema_name = 'bookkeeping' and table_name = 'versions'
+    {%- endset -%}
+    {%- set noted = {} -%}
+    {%- if run_query(there).rows | length -%}
+        {%- for row in run_query("select model, version from bookkeeping.versions").rows -%}
+            {%- do noted.update({row[0]: row[1]}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(noted) }}
 {%- endmacro %}
 
 {#- Pre-hook of a staging model: delete what no longer holds, and list what is missing for `latest_rows`. -#}

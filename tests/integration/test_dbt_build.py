@@ -316,6 +316,50 @@ def test_incremental_and_full_builds_are_identical_whatever_happened_to_the_lake
         warehouse.path("incremental").replace(warehouse.path())
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("dbt_incremental")
+def test_a_build_that_ended_between_two_models_is_made_good_by_the_next(tmp_path: Path) -> None:
+    """Each step leaves some models at the new orders and others at the old; the queue serves each from where it stands."""
+    warehouse, store = Warehouse(tmp_path), make_store(1200)
+    write_lake(warehouse.lake, store, compacted=True)
+    warehouse.dbt("run")
+    _newer_versions(warehouse.lake, store)
+    warehouse.dbt("run", "--select", "+int_orders__states")
+    warehouse.dbt("run", "--select", "customer_360")  # takes nothing that its facts did not take
+    _late_commit(warehouse.lake, store)
+    warehouse.dbt("run", "--select", "+fct_order_line")
+    warehouse.dbt("run", "--select", "customer_360")
+    warehouse.dbt("run")
+    warehouse.path().rename(warehouse.path("healed"))
+    warehouse.dbt("run")
+    assert _differences(warehouse, "healed", "build") == {}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("dbt_incremental")
+@pytest.mark.parametrize(
+    "older",
+    [
+        "drop schema bookkeeping cascade",
+        "drop table bookkeeping.versions; drop table bookkeeping.stg_storefront__refunds__seen",
+        "update bookkeeping.versions set version = 'older'; alter table marts.fct_order drop column tags",
+    ],
+    ids=["no-notes", "no-versions", "other-columns"],
+)
+def test_a_file_of_an_older_version_is_built_in_full(tmp_path: Path, older: str) -> None:
+    warehouse, store = Warehouse(tmp_path), make_store(60)
+    write_lake(warehouse.lake, store, compacted=True)
+    warehouse.dbt("run")
+    shutil.copy(warehouse.path(), warehouse.path("first"))
+    with duckdb.connect(str(warehouse.path())) as connection:
+        connection.execute(older)
+        connection.execute("update marts.fct_order set total_amount = -1; update marts.customer_360 set order_count = -1")
+    done = warehouse.dbt("run")
+    assert "was built by another version of the project" in done.stdout
+    assert _differences(warehouse, "first", "build") == {}
+    assert "another version" not in warehouse.dbt("run").stdout
+
+
 @BUILT
 def test_a_second_build_and_a_full_refresh_of_an_unchanged_lake_change_nothing(built: tuple[Warehouse, Store]) -> None:
     warehouse, _ = built

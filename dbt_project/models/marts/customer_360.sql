@@ -1,7 +1,16 @@
-with
-    customers as (select * from {{ ref("dim_customer") }}),
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{{ forget_changed_customers() }}",
+        post_hook="{{ note_taken(['fct_order', 'fct_order_line', 'fct_refund']) }}",
+    )
+}}
 
-    orders as (select * from {{ ref("fct_order") }} where customer_id is not null),
+with
+    customers as (select * from {{ ref("dim_customer") }} where {{ is_changed_customer() }}),
+
+    orders as (select * from {{ ref("fct_order") }} where customer_id is not null and {{ is_changed_customer() }}),
 
     counted as (select * from orders where is_reportable and order_kind = 'sale'),
 
@@ -50,14 +59,14 @@ with
     credits as (
         select customer_id, currency_code, {{ money("sum(refunded_amount - returned_tax_amount)") }} as credit_amount
         from {{ ref("fct_refund") }}
-        where customer_id is not null and is_reportable and order_kind = 'credit'
+        where customer_id is not null and is_reportable and order_kind = 'credit' and {{ is_changed_customer() }}
         group by customer_id, currency_code
     ),
 
     products as (
         select customer_id, count(distinct product_id) as distinct_product_count
         from {{ ref("fct_order_line") }}
-        where customer_id is not null and is_reportable and order_kind = 'sale'
+        where customer_id is not null and is_reportable and order_kind = 'sale' and {{ is_changed_customer() }}
         group by customer_id
     )
 

@@ -1,3 +1,5 @@
+{{ config(post_hook="{{ note_taken(['fct_order']) }}") }}
+
 with refunds as (select * from {{ ref("int_refunds__with_lines") }}), orders as (select * from {{ ref("fct_order") }})
 
 select
