@@ -39,7 +39,7 @@ class Shop:
 
     def demo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "commerce_assets.cli", "demo", "--json", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd=REPOSITORY, timeout=280)
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd=REPOSITORY, timeout=800)
 
     def summary(self) -> dict[str, Any]:
         """Run the demo; its summary, whether all was well or not."""

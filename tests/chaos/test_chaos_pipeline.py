@@ -54,7 +54,7 @@ def _kill_when(opened: Shop, reached: Callable[[Shop], bool]) -> None:
         cwd=REPOSITORY,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not reached(opened):
         assert process.poll() is None, f"the run ended before the point was reached\n{Path(log.name).read_text()[-3000:]}"
         assert time.monotonic() < deadline, "the point was never reached"

@@ -17,7 +17,7 @@ PENNY = Decimal("0.01")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.xdist_group("online-retail")
 def test_published_sales_refunds_credits_and_rejections_add_up_to_the_file(tmp_path: Path) -> None:
     file = shared_path("datasets/online_retail_2010_2011.parquet")
