@@ -23,7 +23,7 @@ from support import commerce, running_sandbox
 
 from commerce_assets.contracts import family
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
 
 Faults = list[dict[str, Any]]
 STREAMS = ("products", "customers", "locations", "orders", "inventory", "ids")

@@ -64,7 +64,7 @@ def run(root: Path, step: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_landing_killed_at_any_step_of_its_commit_is_whole_or_nothing(tmp_path: Path) -> None:
     before = prepared(tmp_path / "whole")
     old = content(before.lake)

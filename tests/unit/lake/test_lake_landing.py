@@ -11,7 +11,7 @@ from landing_documents import Landing
 
 from commerce_assets.lake import ControlTotalError, Declared, LoadError, Merge, ReplaceDays, ReplacePartition, TableReport, quarantine_rows
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from commerce_assets.lake import Merge, ReplaceDays, ReplacePartition, compact, 
 from commerce_assets.sources.shopify.mapping import CUSTOMERS, INVENTORY, ORDERS
 
 MARCH = ReplaceDays(date(2026, 3, 1), date(2026, 3, 31))
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
