@@ -29,7 +29,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if subprocess.run(["id", "postgres"], capture_output=True).returncode != 0 or shutil.which("runuser") is None:
             pytest.skip("running as root, and there is no user `postgres` to run a server as")
         as_user = ["runuser", "-u", "postgres", "--"]
-        for path in (folder, *folder.parents[:2]):
+        for path in (folder, *folder.parents[:3]):  # under xdist the folder lies one deeper
             path.chmod(path.stat().st_mode | 0o755)
         shutil.chown(folder, "postgres")
     data, port = folder / "data", free_port()
