@@ -83,6 +83,7 @@ def _say(line: str) -> None:
 @contextmanager
 def storefront(settings: Settings, *, scale: float, progress: Callable[[str], None]) -> Iterator[None]:
     """The shop that the run reads: a configured one as it is, else the embedded sandbox, filled when empty and served while needed."""
+    _interrupt_on_signals()
     if not settings.is_sandbox:
         progress(f"shop: {settings.storefront_url}")
         yield
@@ -104,6 +105,12 @@ def storefront(settings: Settings, *, scale: float, progress: Callable[[str], No
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _interrupt_on_signals() -> None:
+    """SIGTERM ends a run as Ctrl-C does, children included; so does SIGINT where a background shell had it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _fill_when_empty(store: Path, scale: float, progress: Callable[[str], None]) -> None:
@@ -173,7 +180,6 @@ def _serve_ui(settings: Settings, port: int) -> int:
         str(port),
     ]
     process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment)
-    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     try:
         return process.wait()
     except KeyboardInterrupt:
