@@ -1,10 +1,12 @@
 """The main job on a dirty store over HTTP: exactly the known bad rows are quarantined, all others reach the marts, scores arrive once."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pipeline_runs import Shop, shop
+from support import commerce
 
 from commerce_assets.sandbox.fill import dirt_list
 from commerce_assets.sandbox.store import Store
@@ -34,6 +36,20 @@ def test_exactly_the_known_bad_rows_are_quarantined(run: tuple[Shop, dict[str, A
     found = {(table, key, rule) for table, key, rules in opened.quarantined() for rule in rules if rule != "parent_rejected"}
     assert len(known) > 10
     assert found == known
+
+
+def test_the_command_line_counts_and_shows_the_quarantine_and_replay_changes_nothing(run: tuple[Shop, dict[str, Any]]) -> None:
+    opened, _ = run
+    counted = json.loads(commerce("quarantine", "list", "--json", env=opened.environment).stdout)
+    broken = [rule for _, _, rules in opened.quarantined() for rule in rules]
+    assert sum(row["rows"] for row in counted) == len(broken)
+
+    shown = json.loads(commerce("quarantine", "show", "--limit", "1000", "--json", env=opened.environment).stdout)
+    assert len(shown) == len(opened.quarantined())
+    assert all("@" not in row["row"] for row in shown), "an e-mail address was shown"
+
+    commerce("quarantine", "replay", "--family", "customers", env=opened.environment)
+    assert json.loads(commerce("quarantine", "list", "--json", env=opened.environment).stdout) == counted
 
 
 def test_all_other_orders_reach_the_marts(run: tuple[Shop, dict[str, Any]]) -> None:
