@@ -6,6 +6,7 @@ Secrets are `SecretStr`: they print as stars, and nothing here writes them anywh
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SANDBOX_URL = "http://127.0.0.1:8810"
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but the embedded store on loopback
+SANDBOX_WEBHOOK_SECRET = "sandbox-webhook-secret"  # noqa: S105 - signs nothing but the embedded store's deliveries
+SANDBOX_SHOP = "sandbox-store.myshopify.com"
 
 
 class SettingsError(Exception):
@@ -60,6 +63,45 @@ class Settings(BaseSettings):
     bulk_push_threshold: int = Field(250, gt=0, description="Customers to write above which the push uses a bulk mutation.")
     published_versions_kept: int = Field(3, ge=1, description="Published warehouse files kept for rollback.")
 
+    events_host: str = Field("127.0.0.1", description="Address that `commerce serve` listens on.")
+    events_port: int = Field(8820, ge=1, le=65535, description="Port of `commerce serve`.")
+    inbox_url: str | None = Field(
+        None, description="Event inbox; default the operational store if that is set, else a SQLite file of its own."
+    )
+    events_url: str | None = Field(None, description="The worker's books; default as the inbox, in another SQLite file.")
+    webhook_address: str | None = Field(
+        None, description="https address under which the shop reaches `commerce serve`; `commerce webhooks sync` subscribes it."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("webhook_secret", "SHOPIFY_WEBHOOK_SECRET"),
+        description="Signs deliveries; default SHOPIFY_CLIENT_SECRET.",
+    )
+    webhook_previous_secret: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("webhook_previous_secret", "SHOPIFY_WEBHOOK_PREVIOUS_SECRET"),
+        description="Still accepted after a rotation (Shopify signs with it for up to an hour).",
+    )
+    webhook_topics: str | None = Field(None, description="Topics to subscribe to, joined by commas; default all that have a meaning here.")
+    webhook_body_limit: int = Field(8_000_000, gt=0, description="Bytes above which a delivery is refused with 413.")
+    inbox_backlog_limit: int = Field(2_000_000, gt=0, description="Events not yet worked above which the receiver answers 503.")
+    event_attempts: int = Field(5, ge=1, description="Tries before an event becomes a dead letter.")
+    event_batch_rows: int = Field(2_000, ge=1, description="Events of a lane that are worked as one micro-batch, at most.")
+    reconcile_minutes: int = Field(15, ge=1, description="How often the worker asks the shop what changed without an event.")
+    sqs_queue_url: str | None = Field(None, description="Amazon SQS queue fed by EventBridge; another way into the inbox.")
+    sqs_endpoint_url: str | None = Field(None, description="SQS address when it is not Amazon's own.")
+    kafka_brokers: str | None = Field(None, description="Kafka bootstrap servers; another way into the inbox.")
+    kafka_topic: str = Field("shopify-webhooks", description="Kafka topic to read.")
+    kafka_group: str = Field("commerce-assets", description="Kafka consumer group.")
+    events_folder: Path | None = Field(None, description="Folder whose *.jsonl files are taken into the inbox.")
+
+    wms_secret: SecretStr | None = Field(None, description="Signs `POST /inventory/wms`; unset means the route refuses everything.")
+    inventory_owner: Literal["wms", "storefront"] = Field("wms", description="Whose number of units on hand holds.")
+    inventory_drift_policy: Literal["correct", "report"] = Field(
+        "correct", description="What to do about others' changes of stock on the storefront."
+    )
+    inventory_safety_stock: int = Field(0, ge=0, description="Units held back of every SKU and location, unless set for it.")
+
     @property
     def is_sandbox(self) -> bool:
         return self.shopify_shop is None
@@ -97,6 +139,24 @@ class Settings(BaseSettings):
     @property
     def ops_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_root / 'ops.sqlite'}"
+
+    @property
+    def inbox_database(self) -> str:
+        """URL of the event inbox: written by the receiver, read by the worker."""
+        return self.inbox_url or self.database_url or f"sqlite:///{self.data_root / 'inbox.sqlite'}"
+
+    @property
+    def events_database(self) -> str:
+        """URL of the worker's books; a file of its own, so that the worker never waits for the receiver's lock."""
+        return self.events_url or self.database_url or f"sqlite:///{self.data_root / 'events.sqlite'}"
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets that may have signed a delivery, the current one first; none when nothing is configured."""
+        current = self.webhook_secret or self.shopify_client_secret
+        if current is None and self.is_sandbox:
+            return (SANDBOX_WEBHOOK_SECRET,)
+        return tuple(secret.get_secret_value() for secret in (current, self.webhook_previous_secret) if secret)
 
     @property
     def dagster_home_path(self) -> Path:
