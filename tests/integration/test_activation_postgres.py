@@ -1,15 +1,11 @@
-"""The ledger on PostgreSQL: the same push, the same tables, and one push at a time. Starts a server of its own where one is installed."""
+"""The ledger on PostgreSQL: the same push, the same tables, and one push at a time."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
 from activation_fakes import FakeShop
-from support import free_port
+from postgres_server import running_postgres
 
 from commerce_assets.activation.customer_scores import SYNC, push_customer_scores
 from commerce_assets.activation.errors import SyncBusyError
@@ -17,32 +13,9 @@ from commerce_assets.activation.ledger import Ledger, ledger_frames
 
 
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (extra `postgres`)")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(path) for path in [shutil.which("initdb")] if path]
-    if not found:
-        pytest.skip("no PostgreSQL server is installed (initdb not found)")
-    binaries, folder = found[-1].parent, tmp_path_factory.mktemp("postgres")
-    # The server refuses to run as root: its own user does, where there is one.
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        if subprocess.run(["id", "postgres"], capture_output=True).returncode != 0 or shutil.which("runuser") is None:
-            pytest.skip("running as root, and there is no user `postgres` to run a server as")
-        as_user = ["runuser", "-u", "postgres", "--"]
-        for path in (folder, *folder.parents[:3]):  # under xdist the folder lies one deeper
-            path.chmod(path.stat().st_mode | 0o755)
-        shutil.chown(folder, "postgres")
-    data, port = folder / "data", free_port()
-    subprocess.run(
-        [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "commerce", "-A", "trust"], check=True, capture_output=True, cwd="/"
-    )
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-l", str(folder / "log")]
-    subprocess.run([*control, "-w", "-o", options, "start"], check=True, capture_output=True, cwd="/")
-    try:
-        yield f"postgresql+psycopg2://commerce@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, cwd="/")
+def postgres_url() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
 
 
 def scores(*, lapsed: frozenset[int] = frozenset()) -> pl.DataFrame:
