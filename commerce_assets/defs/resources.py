@@ -14,7 +14,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
-from commerce_assets.config import SANDBOX_TOKEN, Settings, load_settings
+from commerce_assets.config import Settings, load_settings
 from commerce_assets.warehouse.dbt import DbtFiles
 
 if TYPE_CHECKING:
@@ -33,20 +33,9 @@ class Storefront(dg.ConfigurableResource):
     @contextmanager
     def client(self) -> Iterator["ShopifyClient"]:
         """A client for one piece of work, closed at its end."""
-        from commerce_assets.sources.shopify.auth import auth_for
-        from commerce_assets.sources.shopify.client import ShopifyClient
+        from commerce_assets.service.shop import open_client
 
-        settings = load_settings()
-        secrets: dict[str, Any] = {
-            "access_token": _reveal(settings.shopify_access_token),
-            "client_id": settings.shopify_client_id,
-            "client_secret": _reveal(settings.shopify_client_secret),
-            "refresh_token": _reveal(settings.shopify_refresh_token),
-        }
-        if settings.is_sandbox and not any(secrets.values()):
-            secrets["access_token"] = SANDBOX_TOKEN
-        auth = auth_for(self.base_url, **secrets, state_dir=settings.data_root / "shopify")
-        with ShopifyClient(self.base_url, self.api_version, auth) as client:
+        with open_client(load_settings(), self.base_url, self.api_version) as client:
             yield client
 
 
@@ -101,7 +90,3 @@ def default_resources(settings: Settings) -> dict[str, Any]:
         "warehouse": Warehouse(build_path=str(settings.build_path)),
         "dbt": Dbt(project_dir=str(files.project_dir), profiles_dir=str(files.project_dir), dbt_executable=files.executable),
     }
-
-
-def _reveal(secret: Any) -> str | None:
-    return secret.get_secret_value() if secret is not None else None
