@@ -10,10 +10,11 @@ from commerce_assets.lake.errors import ControlTotalError, LakeError, LoadError
 from commerce_assets.lake.landing import land
 from commerce_assets.lake.quarantine import quarantine_rows
 from commerce_assets.lake.replay import Replayed, replay
-from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
+from commerce_assets.lake.report import AppendPartition, Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
 from commerce_assets.lake.store import Lake
 
 __all__ = [
+    "AppendPartition",
     "ControlTotalError",
     "Declared",
     "FamilyMapping",

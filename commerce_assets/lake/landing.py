@@ -22,7 +22,7 @@ from commerce_assets.lake.intake import Intake, Taken, is_drain
 from commerce_assets.lake.journal import JOURNAL, commit, forget_lock, lock, lock_path
 from commerce_assets.lake.lines import CHUNK_BYTES, Chunk, read_chunks
 from commerce_assets.lake.partitions import Partitioner, Rejoin
-from commerce_assets.lake.report import Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
+from commerce_assets.lake.report import AppendPartition, Declared, LoadReport, Merge, Mode, ReplaceDays, ReplacePartition, TableReport
 from commerce_assets.lake.settle import Settlement
 from commerce_assets.lake.store import Lake
 
@@ -47,12 +47,15 @@ def land(
 ) -> LoadReport:
     """Land the raw files of a load and report what became of every row.
 
-    `files` lie under the lake's `files/`. `as_of` is the moment the source was read (a sweep's `swept_at`), by default `loaded_at`.
-    Raises `LoadError` when the source's own count does not agree with the lines, or too many rows are refused: then nothing changes.
+    `files` lie under the lake's `files/`. `loaded_at` is by default now, of a micro-batch when it was begun. `as_of` is the moment the
+    source was read (a sweep's `swept_at`), by default `loaded_at`. Raises `LoadError` when the source's own count does not agree with
+    the lines, or too many rows are refused: then nothing changes.
     """
     if family != mapping.family:
         raise LoadError(f"load {load_id}: the mapping is of family {mapping.family}, not {family}")
-    return _land(lake, mapping, files, load_id, mode, declared or Declared(), loaded_at or datetime.now(UTC), max_reject_rate, as_of)
+    is_events = isinstance(mode, AppendPartition)
+    moment = loaded_at or (mode.begun_at if isinstance(mode, AppendPartition) else datetime.now(UTC))
+    return _land(lake, mapping, files, load_id, mode, declared or Declared(), moment, 1.0 if is_events else max_reject_rate, as_of)
 
 
 def reland(
@@ -90,7 +93,7 @@ def _land(
             loads = [(name, name.split("/")[2] if retried else load_id) for name in names]
             settlement = Settlement(mapping, work, loads)
             settlement.settle()
-            with lock(lock_path(lake.root, f"family-{mapping.source}-{mapping.family}")):
+            with lock(_writers_lock(lake, mapping, mode)):
                 partitioner = Partitioner(lake, settlement, staging, mode, loaded_at)
                 partitioner.prepare()
                 tables = _tables(settlement, taken, load_id)
@@ -111,7 +114,7 @@ def _land(
                     loaded_at=loaded_at,
                 )
                 (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
-                partitioner.plan.commit.renames["report.json"] = f"loads/{load_id}.json"
+                partitioner.plan.commit.renames["report.json"] = _report_place(mapping.family, load_id, mode)
                 settlement.connection.close()
                 shutil.rmtree(work)
                 commit(lake.root, staging, partitioner.plan.commit)
@@ -122,12 +125,23 @@ def _land(
     return report
 
 
+def _writers_lock(lake: Lake, mapping: FamilyMapping, mode: Mode | Rejoin) -> Path:
+    """What loads wait for each other on: pulls of a family on pulls, its micro-batches on those that fold them; neither on the other."""
+    kind = "events" if isinstance(mode, AppendPartition) else "family"
+    return lock_path(lake.root, f"{kind}-{mapping.source}-{mapping.family}")
+
+
+def _report_place(family: str, load_id: str, mode: Mode | Rejoin) -> str:
+    """Micro-batches are many: their reports stand apart from those of the pulls, until folding sums them up."""
+    return f"loads/events/{family}/{load_id}.json" if isinstance(mode, AppendPartition) else f"loads/{load_id}.json"
+
+
 def describe(mode: Mode | Rejoin) -> str:
     """What a load replaces, in a word."""
     match mode:
         case ReplaceDays(start=start, end=end):
             return f"{start}/{end}"
-        case ReplacePartition(name=name):
+        case ReplacePartition(name=name) | AppendPartition(name=name):
             return name
         case Merge():
             return "all"

@@ -14,7 +14,7 @@ from commerce_assets.contracts import TableContract
 from commerce_assets.contracts.mapping import TableMapping
 from commerce_assets.lake.duck import columns_sql, path_list, quoted, statement
 from commerce_assets.lake.journal import Commit
-from commerce_assets.lake.report import Merge, Mode, ReplaceDays, ReplacePartition
+from commerce_assets.lake.report import EVENTS, AppendPartition, Merge, Mode, ReplaceDays, ReplacePartition
 from commerce_assets.lake.settle import Settlement
 from commerce_assets.lake.store import Lake
 
@@ -45,10 +45,17 @@ class Partitioner:
         self.mapping = settlement.mapping
         self.connection = settlement.connection
         self.contracts = {table.table: table.contract for table in self.mapping.tables}
-        self.present = {name: lake.partitions(contract) for name, contract in self.contracts.items()}
+        self.present = {name: self._present(contract) for name, contract in self.contracts.items()}
         self.plan = Plan()
         self.connection.execute(f"set partitioned_write_flush_threshold = {FLUSH_ROWS}")
         self.connection.execute("set partitioned_write_max_open_files = 1000")
+
+    def _present(self, contract: TableContract) -> dict[str, list[Path]]:
+        """The partitions that a load of this mode may touch: micro-batches are no pull's business, and a micro-batch knows only itself."""
+        if isinstance(self.mode, AppendPartition):
+            files = sorted(self.lake.partition_folder(contract, self.mode.name).glob("*.parquet"))
+            return {self.mode.name: files} if files else {}
+        return {name: files for name, files in self.lake.partitions(contract).items() if not name.startswith(EVENTS)}
 
     def prepare(self) -> None:
         """Find out where each document belongs, and drop those of which the lake holds a newer version."""
@@ -75,13 +82,15 @@ class Partitioner:
         """Write every table's new partition files and plan their places."""
         targets = self._targets()
         self.plan.partitions |= targets
-        for table in self.mapping.tables:
+        # A batch's documents become visible after all that hangs in them: whoever finds one finds it whole.
+        is_batch = isinstance(self.mode, AppendPartition)
+        for table in reversed(self.mapping.tables) if is_batch else self.mapping.tables:
             self._write_table(table, targets)
 
     def _partition_of(self, version: str) -> str:
         """SQL of the partition that a document of a version belongs to."""
         match self.mode:
-            case ReplacePartition(name=name):
+            case ReplacePartition(name=name) | AppendPartition(name=name):
                 return quoted(name)
             case Merge():
                 return quoted("all")
@@ -108,7 +117,7 @@ class Partitioner:
     def _is_whole(self, partition: str) -> bool:
         """Whether nothing of what the partition held stays."""
         match self.mode:
-            case ReplacePartition(name=name):
+            case ReplacePartition(name=name) | AppendPartition(name=name):
                 return partition == name
             case ReplaceDays(start=start, end=end):
                 if is_month(partition):
@@ -125,7 +134,7 @@ class Partitioner:
 
     def _targets(self) -> set[str]:
         """Partitions whose content changes: those that rows arrive in, and those that are replaced, by nothing too."""
-        arriving = {row[0] for row in self.connection.execute("select distinct partition from settled.roots").fetchall()}
+        arriving = self._arriving()
         known = {name for files in self.present.values() for name in files}
         if isinstance(self.mode, ReplaceDays):
             start, end = self.mode.start, self.mode.end
@@ -135,11 +144,15 @@ class Partitioner:
             # Days of a month that becomes one partition go into it, whole or not.
             replaced |= {name for name in known if not is_month(name) and name[:7] in months and name[:7] in arriving}
             return arriving | replaced
-        return arriving | ({self.mode.name} & known if isinstance(self.mode, ReplacePartition) else set())
+        return arriving | ({self.mode.name} & known if isinstance(self.mode, ReplacePartition | AppendPartition) else set())
+
+    def _arriving(self) -> set[str]:
+        return {row[0] for row in self.connection.execute("select distinct partition from settled.roots").fetchall()}
 
     def _stale(self, root: TableContract) -> list[int]:
         stale: list[int] = []
-        for partition, files in self.present[root.name].items():
+        for partition in sorted(self._arriving() & self.present[root.name].keys()):
+            files = self.present[root.name][partition]
             if self._is_whole(partition):
                 continue
             query = statement(

@@ -14,7 +14,7 @@ import polars as pl
 from commerce_assets import contracts
 from commerce_assets.contracts.rules import mask_card_numbers
 from commerce_assets.lake.duck import path_list, quoted, statement
-from commerce_assets.lake.report import Merge, ReplaceDays, ReplacePartition
+from commerce_assets.lake.report import AppendPartition, Merge, ReplaceDays, ReplacePartition
 from commerce_assets.lake.store import QUARANTINE_SCHEMA, Lake
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def plan(partitioner: "Partitioner", load_id: str, retried: Retried | None) -> N
     match mode:
         case ReplaceDays(start=start, end=end):
             key, scope = day, f"{start}/{end}"
-        case ReplacePartition(name=name):
+        case ReplacePartition(name=name) | AppendPartition(name=name):
             key, scope = quoted(name), name
         case Merge():
             key, scope = quoted("all"), "all"
@@ -69,6 +69,8 @@ def _plan_table(partitioner: "Partitioner", table: str, load_id: str, retried: R
     home = lake.quarantine_folder(contract, "x").parent
     present = {path.parent.name.removeprefix("partition="): path for path in sorted(home.glob("partition=*/data.parquet"))}
     present.pop("empty", None)
+    if isinstance(partitioner.mode, AppendPartition):
+        present = {load_id: present[load_id]} if load_id in present else {}
     loads = {
         row[0] for row in connection.execute(f"select distinct load_id from settled.quarantine where \"table\" = '{table}'").fetchall()
     }
@@ -106,6 +108,8 @@ def _is_superseded(partitioner: "Partitioner", load_id: str, retried: Retried | 
             return f"{this_load} or {days} or ({unknown}) or {documents}"
         case ReplacePartition(name=name):
             return f"{this_load} or partition_key = {quoted(name)}"
+        case AppendPartition():
+            return this_load
         case Merge():
             return f"{this_load} or {documents}"
         case _:

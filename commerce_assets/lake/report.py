@@ -4,9 +4,10 @@ Belongs here: the modes, the declared counts and the report. Does not belong her
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from commerce_assets.lake.errors import ControlTotalError
@@ -36,7 +37,31 @@ class Merge:
     """Roots in the load replace their old rows and all their children in partition `all`; rows of other roots stay."""
 
 
-Mode = ReplaceDays | ReplacePartition | Merge
+EVENTS = "events-"
+"""How the partitions of micro-batches are called, before the batch's id; they stand beside the partitions of pulls."""
+_BATCH = re.compile(rf"{EVENTS}(\d{{8}}T\d{{12}})-[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class AppendPartition:
+    """A micro-batch of events: its rows become a partition of their own, `events-<YYYYMMDDTHHMMSSffffff>-<lane>`, and no other is touched.
+
+    Landed again it replaces what it left before. No share of refused rows fails it, for its batch is as small as one document.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _BATCH.fullmatch(self.name):
+            raise ValueError(f"AppendPartition: {self.name!r} does not read {EVENTS}YYYYMMDDTHHMMSSffffff-<lane>")
+
+    @property
+    def begun_at(self) -> datetime:
+        """When the batch was begun, as its name says: the `_loaded_at` of its rows, the same however often it is landed."""
+        return datetime.strptime(self.name.removeprefix(EVENTS)[:21], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+
+
+Mode = ReplaceDays | ReplacePartition | Merge | AppendPartition
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Belongs here: paths, typed empty files, reading. Does not belong here: how rows come to be accepted (landing.py).
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -71,13 +72,19 @@ class Lake:
         return self.root / "quarantine" / table.source / table.name / f"partition={load_id}"
 
     def partitions(self, table: TableContract) -> dict[str, list[Path]]:
-        """Partition -> its files, without the empty one."""
+        """Partition -> its files, without the empty one. Folders that go while we look (micro-batches are folded) are not there."""
+        home = self.table_folder(table)
         found = {}
-        for folder in sorted(self.table_folder(table).glob("partition=*")):
-            name = folder.name.removeprefix("partition=")
-            files = sorted(folder.glob("*.parquet"))
-            if name != "empty" and files:
-                found[name] = files
+        for folder in sorted(os.listdir(home)) if home.exists() else ():
+            name = folder.removeprefix("partition=")
+            if name in (folder, "empty"):
+                continue
+            try:
+                files = sorted(file for file in os.listdir(home / folder) if file.endswith(".parquet"))
+            except FileNotFoundError:
+                continue
+            if files:
+                found[name] = [home / folder / file for file in files]
         return found
 
     def raw_glob(self, table: TableContract | str) -> str:
@@ -120,9 +127,27 @@ class Lake:
         return place
 
     def reports(self) -> list[LoadReport]:
-        """The reports of all loads, oldest first."""
-        found = [LoadReport.from_json(path.read_text(encoding="utf-8")) for path in sorted((self.root / "loads").glob("*.json"))]
-        return sorted(found, key=lambda report: (report.loaded_at, report.load_id))
+        """The reports of all loads but micro-batches, oldest first."""
+        return _reports(self.root / "loads")
+
+    def event_reports(self, family: str) -> list[LoadReport]:
+        """The reports of a family's micro-batches, oldest first; folded ones are summed up in one."""
+        return _reports(self.root / "loads" / "events" / family)
+
+    def refused_roots(self, family: str, load_id: str) -> dict[int, str]:
+        """The root documents that a load refused, as far as their id could be told -> the rules they broke, comma between them."""
+        root = contracts.family(family)[0]
+        place = self.quarantine_folder(root, load_id) / "data.parquet"
+        if not place.exists():
+            return {}
+        rows = pl.read_parquet(place, columns=["root_id", "failed_rules"], hive_partitioning=False).drop_nulls("root_id")
+        rules = rows.explode("failed_rules").group_by("root_id").agg(pl.col("failed_rules").unique().sort().str.join(","))
+        return dict(rules.iter_rows())
+
+
+def _reports(folder: Path) -> list[LoadReport]:
+    found = [LoadReport.from_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda report: (report.loaded_at, report.load_id))
 
 
 def _contract(table: TableContract | str) -> TableContract:
