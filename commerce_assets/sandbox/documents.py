@@ -36,6 +36,8 @@ from typing import Any, NotRequired, TypedDict
 Doc = dict[str, Any]
 
 CENT = Decimal("0.01")
+# Currencies without minor units; all others are rounded to hundredths here.
+WHOLE = frozenset({"JPY", "KRW", "VND", "CLP", "ISK", "HUF", "TWD", "XAF", "XOF", "XPF", "UGX", "PYG", "RWF"})
 
 
 class Ref(TypedDict):

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from commerce_assets.sandbox.documents import CENT, Doc, money
+from commerce_assets.sandbox.documents import CENT, WHOLE, Doc, money
 from commerce_assets.sandbox.mutations._shared import decimal_of
 
 ZERO = Decimal(0)
-# Currencies without minor units; all others are rounded to hundredths here.
-WHOLE = frozenset({"JPY", "KRW", "VND", "CLP", "ISK", "HUF", "TWD", "XAF", "XOF", "XPF", "UGX", "PYG", "RWF"})
 SYMBOLS = {"USD": "$", "CAD": "$", "AUD": "$", "NZD": "$", "GBP": "£", "EUR": "€", "JPY": "¥"}
 
 

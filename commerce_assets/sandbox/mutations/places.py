@@ -1,76 +1,12 @@
-"""Names of countries and provinces for addresses given by code, and addresses as documents keep them."""
+"""Addresses as documents keep them, with names and codes of country and province."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from commerce_assets.sandbox.documents import Doc
+from commerce_assets.sandbox.geography import COUNTRIES, PROVINCES
 
-# The countries that the sandbox's generators and the recorded requests use; others are shown by their code.
-COUNTRIES = {
-    "AE": "United Arab Emirates",
-    "AT": "Austria",
-    "AU": "Australia",
-    "BE": "Belgium",
-    "BH": "Bahrain",
-    "BR": "Brazil",
-    "CA": "Canada",
-    "CH": "Switzerland",
-    "CN": "China",
-    "CY": "Cyprus",
-    "CZ": "Czechia",
-    "DE": "Germany",
-    "DK": "Denmark",
-    "ES": "Spain",
-    "FI": "Finland",
-    "FR": "France",
-    "GB": "United Kingdom",
-    "GR": "Greece",
-    "HK": "Hong Kong SAR",
-    "IE": "Ireland",
-    "IL": "Israel",
-    "IN": "India",
-    "IS": "Iceland",
-    "IT": "Italy",
-    "JP": "Japan",
-    "LB": "Lebanon",
-    "LT": "Lithuania",
-    "MT": "Malta",
-    "MX": "Mexico",
-    "NL": "Netherlands",
-    "NO": "Norway",
-    "NZ": "New Zealand",
-    "PL": "Poland",
-    "PT": "Portugal",
-    "SA": "Saudi Arabia",
-    "SE": "Sweden",
-    "SG": "Singapore",
-    "US": "United States",
-    "ZA": "South Africa",
-}
-PROVINCES = {
-    "CA": {
-        "AB": "Alberta",
-        "BC": "British Columbia",
-        "MB": "Manitoba",
-        "NB": "New Brunswick",
-        "NL": "Newfoundland and Labrador",
-        "NS": "Nova Scotia",
-        "ON": "Ontario",
-        "PE": "Prince Edward Island",
-        "QC": "Quebec",
-        "SK": "Saskatchewan",
-    },
-    "US": {
-        "CA": "California",
-        "FL": "Florida",
-        "IL": "Illinois",
-        "MA": "Massachusetts",
-        "NY": "New York",
-        "TX": "Texas",
-        "WA": "Washington",
-    },
-}
 _COPIED = ("firstName", "lastName", "company", "address1", "address2", "city", "zip", "phone")
 
 
