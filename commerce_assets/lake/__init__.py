@@ -7,6 +7,7 @@ its JSON becomes the contracts' columns. Does not belong here: fetching (sources
 from commerce_assets.contracts.mapping import FamilyMapping, LineShape, TableMapping
 from commerce_assets.lake.compaction import compact
 from commerce_assets.lake.errors import ControlTotalError, LakeError, LoadError
+from commerce_assets.lake.folding import Folded, fold_events
 from commerce_assets.lake.landing import land
 from commerce_assets.lake.quarantine import quarantine_rows
 from commerce_assets.lake.replay import Replayed, replay
@@ -18,6 +19,7 @@ __all__ = [
     "ControlTotalError",
     "Declared",
     "FamilyMapping",
+    "Folded",
     "Lake",
     "LakeError",
     "LineShape",
@@ -31,6 +33,7 @@ __all__ = [
     "TableMapping",
     "TableReport",
     "compact",
+    "fold_events",
     "land",
     "quarantine_rows",
     "replay",

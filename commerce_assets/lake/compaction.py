@@ -52,7 +52,8 @@ def compact(lake: Lake, table: str, before: date | None = None) -> list[str]:
                 planned.removals += [str(file.relative_to(lake.root)) for file in files if file != place]
         connection.close()
         if planned.renames:
-            commit(lake.root, staging, planned)
+            with lake.alone(is_waiting=True):
+                commit(lake.root, staging, planned)
         shutil.rmtree(staging, ignore_errors=True)
     return sorted(months)
 

@@ -89,6 +89,15 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def shared_lock(path: Path) -> Iterator[None]:
+    """Hold a lock together with others who share it; who wants it for himself waits for all of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
 def forget_lock(path: Path) -> None:
     """Remove the file of a lock that nobody will ask for again; call it while holding the lock."""
     path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from commerce_assets.contracts.mapping import FamilyMapping
 from commerce_assets.lake import quarantine
 from commerce_assets.lake.errors import LoadError
+from commerce_assets.lake.folding import forget_folded
 from commerce_assets.lake.intake import Intake, Taken, is_drain
 from commerce_assets.lake.journal import JOURNAL, commit, forget_lock, lock, lock_path
 from commerce_assets.lake.lines import CHUNK_BYTES, Chunk, read_chunks
@@ -99,6 +100,8 @@ def _land(
                 tables = _tables(settlement, taken, load_id)
                 _check_rate(settlement, taken, load_id, max_reject_rate)
                 partitioner.write()
+                if isinstance(mode, AppendPartition):
+                    forget_folded(partitioner, mode.name, names)
                 quarantine.plan(partitioner, load_id, retried)
                 report = LoadReport(
                     load_id=load_id,

@@ -53,8 +53,9 @@ class Partitioner:
     def _present(self, contract: TableContract) -> dict[str, list[Path]]:
         """The partitions that a load of this mode may touch: micro-batches are no pull's business, and a micro-batch knows only itself."""
         if isinstance(self.mode, AppendPartition):
-            files = sorted(self.lake.partition_folder(contract, self.mode.name).glob("*.parquet"))
-            return {self.mode.name: files} if files else {}
+            # What was folded into a partition of this name is of other batches too (folding.py).
+            file = self.lake.partition_folder(contract, self.mode.name) / "data.parquet"
+            return {self.mode.name: [file]} if file.exists() else {}
         return {name: files for name, files in self.lake.partitions(contract).items() if not name.startswith(EVENTS)}
 
     def prepare(self) -> None:

@@ -153,9 +153,10 @@ class Settlement:
                 self._refuse(table, orphans.drop("rule").unique(place).join(rules, on=place))
 
     def _stands_with_its_line(self, table: TableMapping) -> bool:
-        """Whether a table's rows were read from lines of which every one was accepted: then none can be an orphan."""
-        lines = [other.table for other in self.mapping.tables if other.nested is None and set(other.shapes) & set(table.shapes)]
-        return table.nested is not None and not any(self._has_lost(name) for name in lines)
+        """Whether a table's rows were read from lines of which every one was accepted, with every parent: then none can be an orphan."""
+        lines = {other.table for other in self.mapping.tables if other.nested is None and set(other.shapes) & set(table.shapes)}
+        parents = {parent for _, parent, _ in table.contract.parents} | {parent for _, _, parent in table.owners}
+        return table.nested is not None and not any(self._has_lost(name) for name in lines | parents)
 
     def _has_lost(self, table: str) -> bool:
         return bool(self.count(f"select count(*) from quarantined where table_name = '{table}'")) or self._has_dropped(table)

@@ -5,6 +5,8 @@ Belongs here: paths, typed empty files, reading. Does not belong here: how rows 
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +34,8 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
 }
 """A refused row: the load it came with, the rules it broke, the row as JSON (or the line's bytes as text), and where it was read.
 `partition_key` is the partition it would have stood in, `scope` what its load replaced."""
+READERS = "readers"
+"""The lock that readers of many files share."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -58,6 +62,23 @@ class Lake:
     def recover(self) -> list[str]:
         """Complete commits that were interrupted and clear what was never committed; the ids of the completed."""
         return journal.recover(self.root)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read many files of the lake as one: folding and compaction, which move rows between files, wait until the end."""
+        with journal.shared_lock(journal.lock_path(self.root, READERS)):
+            yield
+
+    @contextmanager
+    def alone(self, is_waiting: bool) -> Iterator[bool]:
+        """Move rows between files while nobody is `reading`; whether it could be had, which it always can by waiting."""
+        path = journal.lock_path(self.root, READERS)
+        if is_waiting:
+            with journal.lock(path):
+                yield True
+        else:
+            with journal.try_lock(path) as is_had:
+                yield is_had
 
     def table_folder(self, table: TableContract) -> Path:
         """Where a table's accepted rows lie."""

@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 from landing_documents import Landing
 
-from commerce_assets.lake import AppendPartition, LoadReport, Merge, ReplaceDays, quarantine_rows
+from commerce_assets import contracts
+from commerce_assets.lake import AppendPartition, LoadReport, Merge, ReplaceDays, fold_events, journal, quarantine_rows
 from commerce_assets.sources.shopify.mapping import ORDERS
 
 BATCH = "events-20260301T100500000000-orders"
 NEXT = "events-20260301T100501000000-orders"
+LAST = "events-20260301T100502000000-orders"
 
 
 @pytest.fixture
@@ -91,3 +93,104 @@ def test_the_reports_of_batches_stand_apart_from_those_of_pulls(landing: Landing
 def test_a_batch_must_be_named_as_one(name: str) -> None:
     with pytest.raises(ValueError, match="YYYYMMDDTHHMMSSffffff"):
         AppendPartition(name)
+
+
+def rows_that_hold(landing: Landing, family: str = "orders") -> dict[str, pl.DataFrame]:
+    """What staging makes of a family: of each document the newest version, of its children those that came with it."""
+    tables = contracts.family(family)
+    root, key = tables[0], list(tables[0].key)
+    newest = landing.lake.read(root).sort(*key, "_version_at", "_loaded_at").unique(key, keep="last")
+    link = newest.select(root.key[-1], "_version_at", "_loaded_at")
+    held = {}
+    for table in tables:
+        on = [table.root_id, "_version_at", "_loaded_at"]
+        held[table.name] = landing.lake.read(table).drop("partition").join(link, on=on, how="semi").sort(pl.all().exclude("tags"))
+    return held
+
+
+def versions(landing: Landing) -> None:
+    """A pull and three batches: orders that change, lose a child, come again in the same version, and never change."""
+    landing.land([*docs.document(1), *docs.document(4)])
+    append(landing, [*docs.document(1, updated="2026-03-01T10:04:59Z"), *docs.document(2)])
+    append(landing, [*docs.document(2, updated="2026-03-01T10:05:00Z", fulfillments=[]), *docs.document(3)], NEXT)
+    append(landing, docs.document(3, fulfillments=[]), LAST)
+
+
+def test_folding_leaves_one_partition_and_the_rows_that_readers_see(landing: Landing) -> None:
+    versions(landing)
+    before = rows_that_hold(landing)
+    folded = fold_events(landing.lake, "orders")
+    assert folded is not None
+    assert (folded.partitions, folded.into) == ((BATCH, NEXT, LAST), LAST)
+    assert files_of(landing) == {"partition=2026-03-01/data.parquet", f"partition={LAST}/folded.parquet"}
+    assert landing.ids("orders", "order_id") == [1, 1, 2, 3, 4]
+    after = rows_that_hold(landing)
+    assert {name: rows.equals(before[name]) for name, rows in after.items()} == dict.fromkeys(before, True)
+    (report,) = landing.lake.event_reports("orders")
+    assert (report.load_id, report.mode, report.tables["orders"].accepted, report.partitions) == (LAST, "folded", 5, [LAST])
+    assert fold_events(landing.lake, "orders") is None
+
+
+def test_a_thorough_fold_leaves_out_what_a_pull_brought_since(landing: Landing) -> None:
+    versions(landing)
+    landing.land([*docs.document(1, updated="2026-03-01T10:04:59Z"), *docs.document(2)], mode=docs.DAY, load_id="load-2")
+    before = rows_that_hold(landing)
+    assert fold_events(landing.lake, "orders", is_thorough=True) is not None
+    rows = landing.lake.read("orders").filter(pl.col("partition").str.starts_with("events-"))
+    assert sorted(rows["order_id"]) == [2, 3], "1 came with a pull in the same version, later; 2 is older there, 3 was not pulled"
+    assert {name: rows.equals(before[name]) for name, rows in rows_that_hold(landing).items()} == dict.fromkeys(before, True)
+    landing.land([line for n in (2, 3) for line in docs.document(n, updated="2026-03-01T12:00:00Z")], mode=docs.DAY, load_id="load-3")
+    folded = fold_events(landing.lake, "orders", is_thorough=True)
+    assert folded is not None
+    assert folded.into is None
+    assert files_of(landing) == {"partition=2026-03-01/data.parquet"}
+
+
+@pytest.mark.parametrize("name", [BATCH, LAST])
+def test_a_batch_landed_again_after_it_was_folded_stands_there_once(landing: Landing, name: str) -> None:
+    append(landing, docs.document(1), BATCH)
+    append(landing, docs.document(2), LAST)
+    fold_events(landing.lake, "orders")
+    append(landing, docs.document(1 if name == BATCH else 2), name)
+    assert landing.ids("orders", "order_id") == [1, 2]
+    assert landing.ids("transactions", "order_id") == [1, 2]
+    assert f"partition={LAST}/folded.parquet" in files_of(landing)
+    fold_events(landing.lake, "orders")
+    assert files_of(landing) == {f"partition={LAST}/folded.parquet"}
+    assert landing.ids("orders", "order_id") == [1, 2]
+
+
+def test_nothing_is_folded_while_somebody_reads(landing: Landing) -> None:
+    append(landing, docs.document(1))
+    append(landing, docs.document(2), NEXT)
+    with landing.lake.reading():
+        assert fold_events(landing.lake, "orders") is None
+        append(landing, docs.document(3), LAST)
+    assert fold_events(landing.lake, "orders") is not None
+
+
+def test_counts_of_stock_keep_the_last_of_every_day_when_folded(landing: Landing) -> None:
+    counts = {"events-20260301T100000000000-stock": 5, "events-20260301T110000000000-stock": 4, "events-20260302T100000000000-stock": 3}
+    for name, count in counts.items():
+        level = docs.inventory_level(quantities=[{"name": "available", "quantity": count}])
+        for other in ("on_hand", "committed", "incoming", "reserved"):
+            level["quantities"].append({"name": other, "quantity": 0})
+        append(landing, [docs.inventory_item(), level], name, "inventory")
+    assert fold_events(landing.lake, "inventory") is not None
+    assert landing.ids("inventory_levels", "available_quantity") == [3, 4]
+
+
+def test_an_interrupted_fold_is_completed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(landing)
+    before = rows_that_hold(landing)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal, "roll_forward", dies)
+    with pytest.raises(KeyboardInterrupt):
+        fold_events(landing.lake, "orders")
+    monkeypatch.undo()
+    assert landing.lake.recover() == ["fold-orders"]
+    assert files_of(landing) == {"partition=2026-03-01/data.parquet", f"partition={LAST}/folded.parquet"}
+    assert {name: rows.equals(before[name]) for name, rows in rows_that_hold(landing).items()} == dict.fromkeys(before, True)
