@@ -95,9 +95,9 @@ DOCUMENTS = sa.Table(
     sa.Column("seq", sa.BigInteger, comment="The event whose payload holds; null where a fetched document does, or none."),
     sa.Column("is_whole", sa.Boolean, nullable=False, comment="Of an order: its whole life was seen, or it was fetched."),
     sa.Column("is_with_carrier", sa.Boolean, nullable=False, comment="Of an order: its payload lacks what a carrier reported; fetch."),
-    sa.Column("lacks_since", INSTANT, comment="Of an order: since when the transactions of its payments are awaited."),
-    sa.Column("fetched_at", INSTANT, comment="When the last fetch of it began, on our clock."),
-    sa.Column("fetched_version_at", INSTANT, comment="updatedAt of the last fetched document."),
+    sa.Column("lacks_since", INSTANT, comment="Of an order: since when transactions of its payments are awaited."),
+    sa.Column("awaits", sa.Text, comment="Of an order: ids of these transactions, joined by commas; 'any' where none is known."),
+    sa.Column("fetched_at", INSTANT, comment="When the last fetch that held began, on our clock."),
     sa.Column("deleted_at", INSTANT, comment="When it was deleted; nothing holds after that."),
     sa.Column("batch_id", sa.String(60), comment="The landing of the newest version."),
 )
