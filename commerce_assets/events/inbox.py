@@ -103,12 +103,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A delivery that was not stored: what is counted about it. `topic` is one that is known, or `other`."""
+    """Deliveries that were not stored: what is counted about them. `topic` is one that is known, or `other`."""
 
     source: str
     topic: str
     reason: str
     received_at: datetime
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,14 @@ class Inbox:
         with self._named_errors("read"), reading(self.engine) as connection:
             return [Count(_utc(row.hour), row.source, row.topic, row.outcome, row.reason, row[5]) for row in connection.execute(query)]
 
+    def totals(self) -> dict[tuple[str, str, str, str], int]:
+        """(source, topic, outcome, reason) -> how many deliveries ever."""
+        columns = INBOX_COUNTS.c
+        keys = (columns.source, columns.topic, columns.outcome, columns.reason)
+        query = sa.select(*keys, sa.func.sum(columns["count"])).group_by(*keys)
+        with self._named_errors("read"), reading(self.engine) as connection:
+            return {(row[0], row[1], row[2], row[3]): int(row[4]) for row in connection.execute(query)}
+
     def prune(self, before: datetime, through_seq: int | None = None, keep: Collection[int] = frozenset()) -> int:
         """Forget events stored before a moment, no further than `through_seq` (what is worked), but not those to `keep`; how many.
 
@@ -278,8 +287,9 @@ class Inbox:
     ) -> None:
         counts: Counter[tuple[datetime, str, str, str, str]] = Counter()
         for outcome, deliveries in ((STORED, fresh), (DUPLICATE, repeated)):
-            counts.update((_hour(one.received_at), one.source, one.topic, outcome, "") for one in deliveries)
-        counts.update((_hour(one.received_at), one.source, one.topic, REJECTED, one.reason) for one in rejections)
+            counts.update((_hour(delivery.received_at), delivery.source, delivery.topic, outcome, "") for delivery in deliveries)
+        for one in rejections:
+            counts[_hour(one.received_at), one.source, one.topic, REJECTED, one.reason] += one.count
         insert = (sqlite if is_sqlite(self.engine) else postgresql).insert(INBOX_COUNTS)
         adding = insert.on_conflict_do_update(
             index_elements=list(INBOX_COUNTS.primary_key), set_={"count": INBOX_COUNTS.c["count"] + insert.excluded["count"]}
