@@ -82,6 +82,7 @@ SORT_KEYS: dict[str, dict[str, str]] = {
         "RELEVANCE": "id",
     },
     "BulkOperation": {"CREATED_AT": "created_at", "COMPLETED_AT": "completed_at"},
+    "WebhookSubscription": {"CREATED_AT": "created_at", "ID": "id"},
 }
 # Bulk operations come newest first, and `reverse: true` turns that round.
 DESCENDING = frozenset({"BulkOperation"})

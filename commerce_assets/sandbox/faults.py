@@ -142,3 +142,67 @@ def read_faults(path: Path | str | None) -> Faults:
         raise FaultsError(f"faults file {path}: {problem.strerror}") from problem
     except orjson.JSONDecodeError as problem:
         raise FaultsError(f"faults file {path} is not JSON: {problem}") from problem
+
+
+# -- faults of webhook deliveries
+
+FATES = frozenset({"duplicate", "reorder", "lose", "malformed"})
+HOLD_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What goes wrong with one delivery. `duplicate_seconds` is when it comes a second time, None for never."""
+
+    is_lost: bool = False
+    is_malformed: bool = False
+    hold_seconds: float = 0.0
+    duplicate_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class WebhookFaults:
+    """Faults of deliveries (`--webhook-faults "duplicate=0.01,reorder=0.05,lose=0.001"`), the same for the same seed.
+
+    Shares of all deliveries, from 0 to 1: `duplicate` come twice, `reorder` are held back so that later ones overtake them, `lose`
+    never come (nobody is told), `malformed` come cut in half (and signed as they are). `delay` holds every delivery for up to that
+    many seconds, `hold` is how long held and repeated ones wait at most (2 seconds), `seed` throws other dice.
+    """
+
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    lose: float = 0.0
+    malformed: float = 0.0
+    delay: float = 0.0
+    hold: float = HOLD_SECONDS
+    seed: int = 0
+
+    def fate(self, number: int) -> Fate:
+        """What goes wrong with delivery `number`; asking again gives the same."""
+        if not (self.duplicate or self.reorder or self.lose or self.malformed or self.delay):
+            return Fate()
+        dice = random.Random(self.seed * 1_000_003 + number)
+        lost, malformed, held, twice = (dice.random() < share for share in (self.lose, self.malformed, self.reorder, self.duplicate))
+        waits = (dice.random(), dice.random(), dice.random())
+        hold = waits[0] * self.delay + (waits[1] * self.hold if held else 0.0)
+        return Fate(lost, malformed, hold, waits[2] * self.hold if twice else None)
+
+
+def parse_webhook_faults(text: str | None) -> WebhookFaults:
+    """Faults of deliveries from `name=value,…`; none where nothing is given, `FaultsError` where it cannot be read."""
+    values: dict[str, float] = {}
+    for part in (text or "").replace(" ", "").split(","):
+        if not part:
+            continue
+        name, _, value = part.partition("=")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise FaultsError(f"webhook faults: {part!r} is not name=number") from None
+    unknown = set(values) - {*FATES, "delay", "hold", "seed"}
+    if unknown:
+        raise FaultsError(f"webhook faults: {', '.join(sorted(unknown))} is unknown: use {', '.join(sorted(FATES))}, delay, hold, seed")
+    if any(not 0 <= values.get(name, 0) <= 1 for name in FATES) or any(value < 0 for value in values.values()):
+        raise FaultsError("webhook faults: shares are between 0 and 1, seconds are not negative")
+    seed = int(values.pop("seed", 0))
+    return WebhookFaults(**values, seed=seed)

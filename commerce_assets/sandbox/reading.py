@@ -210,6 +210,8 @@ CONNECTIONS = {
     "segments": "Segment",
     "bulkOperations": "BulkOperation",
 }
+# Arguments of `webhookSubscriptions` that choose among them, and the columns they choose by.
+_SUBSCRIPTION_CHOICES = {"uri": "uri", "callbackUrl": "uri", "format": "format", "topics": "topic"}
 
 
 def root_of_connection(name: str, arguments: Mapping[str, Any]) -> Stored | None:
@@ -220,6 +222,8 @@ def root_of_connection(name: str, arguments: Mapping[str, Any]) -> Stored | None
         return Stored("Location", "1" if arguments.get("includeInactive") else "t.is_active")
     if name == "metafieldDefinitions":
         return _definitions(arguments)
+    if name == "webhookSubscriptions":
+        return _subscriptions(arguments)
     return None
 
 
@@ -233,3 +237,14 @@ def _definitions(arguments: Mapping[str, Any]) -> Stored:
     if pinned != "ANY":
         conditions.append(f"json_extract(t.doc, '$.pinnedPosition') IS {'NOT ' if pinned == 'PINNED' else ''}NULL")
     return Stored("MetafieldDefinition", " AND ".join(conditions), tuple(values))
+
+
+def _subscriptions(arguments: Mapping[str, Any]) -> Stored:
+    conditions, values = ["1"], []
+    for argument, column in _SUBSCRIPTION_CHOICES.items():
+        wanted = arguments.get(argument)
+        if wanted is not None:
+            chosen = wanted if isinstance(wanted, list) else [wanted]
+            conditions.append(f"t.{column} IN ({','.join('?' * len(chosen))})")
+            values.extend(chosen)
+    return Stored("WebhookSubscription", " AND ".join(conditions), tuple(values))

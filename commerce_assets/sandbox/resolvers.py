@@ -75,6 +75,7 @@ RESOLVERS: dict[tuple[str, str], Resolver] = {}
 # Types whose documents are loaded by reference, and those found inside the same top document first.
 REFERENCED = frozenset(
     {"Order", "Customer", "Product", "ProductVariant", "InventoryItem", "Location", "Segment", "BulkOperation", "MetafieldDefinition"}
+    | {"WebhookSubscription"}
 )
 LOCAL = frozenset({"LineItem", "OrderTransaction", "MailingAddress", "Refund", "Fulfillment"})
 
@@ -234,7 +235,18 @@ def _else(name: str, other: str) -> Resolver:
     return lambda doc, _, __: doc[name] if name in doc else doc.get(other)
 
 
-for _kind in ("Order", "Customer", "Product", "ProductVariant", "InventoryItem", "Location", "Refund", "Fulfillment", "Metafield"):
+for _kind in (
+    "Order",
+    "Customer",
+    "Product",
+    "ProductVariant",
+    "InventoryItem",
+    "Location",
+    "Refund",
+    "Fulfillment",
+    "Metafield",
+    "WebhookSubscription",
+):
     RESOLVERS[_kind, "legacyResourceId"] = _number_text
 
 # What is given a metafield by (namespace, key) or listed: everything that HasMetafields.
@@ -1210,6 +1222,12 @@ def _abbreviation(doc: Doc, _: Arguments, scope: Scope) -> str:
 @resolves("AppInstallation", "accessScopes")
 def _access_scopes(_: Doc, __: Arguments, scope: Scope) -> list[Doc]:
     return [{"handle": handle, "description": handle.replace("_", " ").capitalize()} for handle in sorted(scope.context.scopes)]
+
+
+# -- webhook subscriptions
+
+RESOLVERS["WebhookSubscription", "callbackUrl"] = lambda doc, _, __: doc["uri"]
+RESOLVERS["WebhookSubscription", "endpoint"] = lambda doc, _, __: {"__typename": "WebhookHttpEndpoint", "callbackUrl": doc["uri"]}
 
 
 # -- what a field left out of its document is

@@ -85,6 +85,7 @@ COUNTS = {
     "productVariantsCount": "ProductVariant",
     "locationsCount": "Location",
     "segmentsCount": "Segment",
+    "webhookSubscriptionsCount": "WebhookSubscription",
 }
 OBJECTS = {
     "order": "Order",
@@ -98,6 +99,7 @@ OBJECTS = {
     "fulfillmentOrder": "FulfillmentOrder",
     "segment": "Segment",
     "bulkOperation": "BulkOperation",
+    "webhookSubscription": "WebhookSubscription",
 }
 
 

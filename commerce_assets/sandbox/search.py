@@ -537,6 +537,13 @@ FIELDS: dict[str, dict[str, Builder]] = {
         "status": _text("t.status"),
         "operation_type": _text("t.operation_type"),
     },
+    "WebhookSubscription": {
+        "id": _id("t.id"),
+        "created_at": _time("t.created_at"),
+        "updated_at": _time("t.updated_at"),
+        "topic": _text("t.topic"),
+        "format": _text("t.format"),
+    },
 }
 
 

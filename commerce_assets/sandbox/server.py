@@ -30,11 +30,16 @@ from commerce_assets.sandbox.bulk import Runner
 from commerce_assets.sandbox.context import Context, report, utc_now
 from commerce_assets.sandbox.cost import PLANS, Bucket
 from commerce_assets.sandbox.documents import instant, shop_doc
-from commerce_assets.sandbox.faults import Fault, Faults, read_faults
+from commerce_assets.sandbox.faults import Fault, Faults, parse_webhook_faults, read_faults
 from commerce_assets.sandbox.mutations.staged_uploads import ROUTE, UploadRefused, accept_staged_upload
 from commerce_assets.sandbox.reading import SUPPORTED_VERSIONS, load_schema, served_version
 from commerce_assets.sandbox.schema import answer
 from commerce_assets.sandbox.store import Store
+from commerce_assets.sandbox.webhooks import admin
+from commerce_assets.sandbox.webhooks.changes import Recorder
+from commerce_assets.sandbox.webhooks.clock import ClockError, RetryClock
+from commerce_assets.sandbox.webhooks.delivery import SECRET, Deliverer, DeliveryOptions
+from commerce_assets.sandbox.webhooks.subscriptions import Directory
 
 GROUPED_BEFORE = "2026-01"
 CHUNK = 1 << 16
@@ -55,15 +60,22 @@ class Sandbox:
     authority: Authority
     faults: Faults
     rate: float
+    webhooks: DeliveryOptions = field(default_factory=DeliveryOptions)
     runner: Runner = field(init=False)
+    recorder: Recorder = field(init=False)
+    deliverer: Deliverer = field(init=False)
     buckets: dict[str, Bucket] = field(default_factory=dict)
     clock: Callable[[], dt.datetime] = utc_now
 
     def __post_init__(self) -> None:
-        """An empty store gets a shop, so that every request has one."""
-        self.runner = Runner(self.store, self.faults)
+        """An empty store gets a shop, so that every request has one; from now on changes are recorded for subscribers."""
         if self.store.shop() is None:
             self.store.set_shop(shop_doc("Sandbox Store", "sandbox-store.myshopify.com", "GBP", "Europe/London", instant(self.clock())))
+        directory = Directory(self.store)
+        self.deliverer = Deliverer(self.store, directory, self.webhooks)
+        self.recorder = Recorder(directory, self.deliverer.wake)
+        self.store.watcher = self.recorder
+        self.runner = Runner(self.store, self.faults)
 
     def bucket(self, grant: Grant) -> Bucket:
         """The leaky bucket of an app."""
@@ -269,7 +281,11 @@ def build_app(sandbox: Sandbox) -> Starlette:
         anyio.to_thread.current_default_thread_limiter().total_tokens = 16
         for version in SUPPORTED_VERSIONS:
             load_schema(version)
-        yield
+        sandbox.deliverer.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(sandbox.deliverer.stop)
 
     routes = [
         Route("/healthz", healthz),
@@ -279,6 +295,7 @@ def build_app(sandbox: Sandbox) -> Starlette:
         Route("/admin/oauth/access_token", with_faults("token", sandbox, access_token), methods=["POST"]),
         Route("/bulk-operation-outputs/{name}", with_faults("download", sandbox, bulk_output)),
         Route(ROUTE, with_faults("upload", sandbox, staged_upload), methods=["POST"]),
+        *admin.routes(sandbox.store, sandbox.recorder, sandbox.deliverer),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
@@ -356,12 +373,23 @@ def serve(
     faults: Path | str | None = None,
     tls_cert: Path | str | None = None,
     tls_key: Path | str | None = None,
+    webhook_secret: str = SECRET,
+    webhook_clock_speed: float = 1.0,
+    webhook_faults: str | None = None,
 ) -> None:
-    """Serve the store in `store_dir` until the process is told to stop; prints one line when ready."""
+    """Serve the store in `store_dir` until the process is told to stop; prints one line when ready.
+
+    Webhooks are signed with `webhook_secret` and retried on a clock that runs `webhook_clock_speed` times as fast;
+    `webhook_faults` is as `faults.WebhookFaults` says.
+    """
     if plan not in PLANS:
         raise ServerError(f"plan {plan!r} is unknown: choose one of {', '.join(PLANS)}")
+    try:
+        webhooks = DeliveryOptions(webhook_secret, RetryClock(webhook_clock_speed), parse_webhook_faults(webhook_faults))
+    except ClockError as problem:
+        raise ServerError(str(problem)) from problem
     store = Store(store_dir)
-    sandbox = Sandbox(store, Authority(store, access_token, client_id, client_secret), read_faults(faults), PLANS[plan])
+    sandbox = Sandbox(store, Authority(store, access_token, client_id, client_secret), read_faults(faults), PLANS[plan], webhooks)
     config = uvicorn.Config(
         build_app(sandbox),
         host=host,

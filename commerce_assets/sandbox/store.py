@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -25,8 +25,10 @@ from commerce_assets.sandbox.documents import Doc, InventoryLevel, Metafield, gi
 
 STORE_FILE = "store.sqlite"
 BATCH = 500
-# Changes with the tables: a store of another layout is refused instead of being misread.
-LAYOUT = 1
+# Changes with the tables: a store of another layout is refused instead of being misread. Layout 2 only added tables (webhooks),
+# so a store of layout 1 gets them when it is opened.
+LAYOUT = 2
+EXTENDABLE = (0, 1, LAYOUT)
 # A shop's ids grow by shards in steps of 2^15; where a type's ids start is only for looks.
 ID_STEP = 32768
 ID_START = {
@@ -43,6 +45,7 @@ ID_START = {
     "Metafield": 31_000_000_000_001,
     "BulkOperation": 4_900_000_000_001,
     "Segment": 480_000_000_001,
+    "WebhookSubscription": 1_960_000_000_001,
 }
 DEFAULT_ID_START = 1_200_000_000_001
 
@@ -184,6 +187,9 @@ TABLES: dict[str, _Table] = {
             "operation_type": (TEXT, _at("type")),
         }
     ),
+    "WebhookSubscription": _Table(
+        {**_TIMES, "topic": (TEXT, _at("topic")), "uri": ("TEXT", _at("uri")), "format": (TEXT, _at("format"))}, ("created_at",)
+    ),
     "ProductVariant": _Table(
         {
             **_TIMES,
@@ -241,8 +247,34 @@ def doc_key(doc: Mapping[str, Any]) -> int:
     return key if isinstance(key, int) else gid_number(doc["id"])
 
 
+@dataclass
+class Touched:
+    """What a transaction wrote to, as it was before: documents by (type, number), inventory levels by (item, location)."""
+
+    documents: dict[tuple[str, int], Doc | None] = field(default_factory=dict)
+    levels: dict[tuple[int, int], InventoryLevel | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything was written to."""
+        return bool(self.documents or self.levels)
+
+
+class Watcher(Protocol):
+    """Who is told, at the end of each transaction and still inside it, what the transaction touched."""
+
+    kinds: frozenset[str]
+    """The document types it wants to hear of; inventory levels come in any case."""
+
+    def changed(self, store: Store, touched: Touched) -> Callable[[], None] | None:
+        """Look at the changes; what it writes is part of the transaction, what it returns is called after the commit."""
+
+
 class Store:
-    """The documents of one shop. Any thread may read and write; writes are serialised (also between processes)."""
+    """The documents of one shop. Any thread may read and write; writes are serialised (also between processes).
+
+    `watcher`, where set, hears of everything that `put`, `delete`, `put_level` and `adjust_inventory` change (`insert_many` and the
+    other fast ways to fill a store are not watched).
+    """
 
     def __init__(self, path: Path | str) -> None:
         """Open or create the store in folder `path`."""
@@ -253,6 +285,7 @@ class Store:
         self._writer = threading.RLock()
         self._connections: list[sqlite3.Connection] = []
         self._connections_lock = threading.Lock()
+        self.watcher: Watcher | None = None
         if self._layout() != LAYOUT:
             self._create()
 
@@ -261,7 +294,7 @@ class Store:
 
     def _create(self) -> None:
         with self.transaction() as connection:
-            if self._layout() not in (0, LAYOUT):
+            if self._layout() not in EXTENDABLE:
                 raise StoreError(f"{self.path} was made by another version of the sandbox store: remove it and fill it again")
             statements = [*(part for part in _SCHEMA.split(";") if part.strip())]
             for kind, table in TABLES.items():
@@ -311,8 +344,10 @@ class Store:
                 return
             connection.execute("BEGIN IMMEDIATE")
             self._local.depth = 1
+            touched = self._local.touched = Touched()
             try:
                 yield connection
+                announce = self.watcher.changed(self, touched) if self.watcher is not None and touched else None
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
@@ -320,6 +355,26 @@ class Store:
                 connection.execute("COMMIT")
             finally:
                 self._local.depth = 0
+            if announce is not None:
+                announce()
+
+    def _note(self, kind: str, number: int) -> None:
+        """Remember a document as it is before the transaction's first write to it, where somebody watches."""
+        if self.watcher is None or kind not in self.watcher.kinds:
+            return
+        documents = self._local.touched.documents
+        if (kind, number) not in documents:
+            documents[kind, number] = self.get(kind, number)
+
+    def _note_level(self, item_id: int, location_id: int) -> None:
+        """The same of an inventory level."""
+        if self.watcher is not None and (item_id, location_id) not in self._local.touched.levels:
+            self._local.touched.levels[item_id, location_id] = self.level(item_id, location_id)
+
+    def _note_levels(self, item_id: int) -> None:
+        """The same of all levels of an item."""
+        for level in self.levels(item_id) if self.watcher is not None else ():
+            self._local.touched.levels.setdefault((item_id, level["locationId"]), level)
 
     def close(self) -> None:
         """Close every thread's connection."""
@@ -386,12 +441,15 @@ class Store:
         """Add a document or replace the one with its id."""
         number = doc_key(doc)
         with self.transaction() as connection:
+            self._note(kind, number)
             for derived in DERIVED.get(kind, ()):
                 if kind == "Product":
                     kept = {doc_key(child) for child in TABLES[derived].children(doc)}
                     rows = connection.execute(f"SELECT id FROM t_{derived} WHERE parent_id = ?", (number,)).fetchall()
                     gone = [(derived, row[0], doc.get("updatedAt")) for row in rows if row[0] not in kept]
                     connection.executemany("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?)", gone)
+                    for _, child, _ in gone if derived == "InventoryItem" else ():
+                        self._note_levels(child)
                 connection.execute(f"DELETE FROM t_{derived} WHERE parent_id = ?", (number,))
             connection.execute("DELETE FROM tags WHERE kind = ? AND id = ?", (kind, number))
             self._write(connection, kind, [doc], "INSERT OR REPLACE")
@@ -442,6 +500,10 @@ class Store:
             is_table = kind in TABLES
             where = f"t_{kind} WHERE id = ?" if is_table else "others WHERE kind = ? AND id = ?"
             values: list[Any] = [number] if is_table else [kind, number]
+            self._note(kind, number)
+            if kind == "Product" and self.watcher is not None:
+                for (item,) in connection.execute("SELECT id FROM t_InventoryItem WHERE parent_id = ?", (number,)).fetchall():
+                    self._note_levels(item)
             if not connection.execute(f"DELETE FROM {where}", values).rowcount:
                 return False
             for derived in DERIVED.get(kind, ()):
@@ -620,6 +682,7 @@ class Store:
     def put_level(self, level: InventoryLevel) -> None:
         """Add or replace a level."""
         with self.transaction() as connection:
+            self._note_level(level["itemId"], level["locationId"])
             connection.execute("INSERT OR REPLACE INTO inventory VALUES (?,?,?,?,?,?,?)", _level_row(level))
 
     def level(self, item_id: int, location_id: int) -> InventoryLevel | None:

@@ -17,3 +17,13 @@ CREATE TABLE IF NOT EXISTS idempotency (
 CREATE TABLE IF NOT EXISTS truth (kind TEXT, id TEXT, doc TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tokens (
   token TEXT PRIMARY KEY, kind TEXT, scopes TEXT, expires_at REAL, client_id TEXT, used INTEGER DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS webhook_events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, webhook_id TEXT NOT NULL, event_id TEXT NOT NULL, subscription_id INTEGER, uri TEXT,
+  topic TEXT NOT NULL, object TEXT, order_id INTEGER, triggered_at TEXT NOT NULL, api_version TEXT NOT NULL, name TEXT,
+  state TEXT NOT NULL DEFAULT 'pending', attempts INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0,
+  fault TEXT, next_at REAL, ended_at TEXT);
+CREATE INDEX IF NOT EXISTS webhook_events_pending ON webhook_events (seq) WHERE state = 'pending';
+CREATE TABLE IF NOT EXISTS webhook_bodies (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS webhook_attempts (
+  seq INTEGER NOT NULL, attempt INTEGER NOT NULL, at TEXT NOT NULL, status INTEGER, problem TEXT, milliseconds REAL NOT NULL,
+  PRIMARY KEY (seq, attempt)) WITHOUT ROWID;

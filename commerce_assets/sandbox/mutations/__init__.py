@@ -26,6 +26,11 @@ from commerce_assets.sandbox.mutations.refunds import refund_create
 from commerce_assets.sandbox.mutations.segments import segment_create, segment_delete, segment_update
 from commerce_assets.sandbox.mutations.staged_uploads import UploadRefused, accept_staged_upload, staged_uploads_create
 from commerce_assets.sandbox.mutations.tags import tags_add, tags_remove
+from commerce_assets.sandbox.mutations.webhooks import (
+    webhook_subscription_create,
+    webhook_subscription_delete,
+    webhook_subscription_update,
+)
 
 __all__ = ["MUTATIONS", "UploadRefused", "accept_staged_upload"]
 
@@ -54,4 +59,7 @@ MUTATIONS: dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]] = {
     "stagedUploadsCreate": staged_uploads_create,
     "tagsAdd": tags_add,
     "tagsRemove": tags_remove,
+    "webhookSubscriptionCreate": webhook_subscription_create,
+    "webhookSubscriptionDelete": webhook_subscription_delete,
+    "webhookSubscriptionUpdate": webhook_subscription_update,
 }
