@@ -1,0 +1,79 @@
+"""The worker's way into the lake: micro-batches of payloads, of fetched documents and of deletions, through the same contracts as pulls."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from commerce_assets import contracts
+from commerce_assets.contracts.mapping import FamilyMapping
+from commerce_assets.events.ports import Landed
+from commerce_assets.lake import AppendPartition, Lake, land
+from commerce_assets.sources.shopify.mapping import MAPPINGS
+from commerce_assets.sources.shopify.webhook_mapping import WEBHOOK_MAPPINGS
+
+DELETIONS = "deletions"
+_ROOT_ID = re.compile(rb'\{"id":"gid://shopify/[A-Za-z]+/(\d{1,19})"')
+
+
+class LakeLanding:
+    """`events.ports.Landing` on a lake. A batch landed again replaces what it left."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    def folder(self, family: str, batch_id: str) -> Path:
+        """The folder of a batch's raw files, empty: what an interrupted try left is gone."""
+        folder = self.lake.new_load_dir("storefront", family, batch_id)
+        shutil.rmtree(folder)
+        return self.lake.new_load_dir("storefront", family, batch_id)
+
+    def land_payloads(self, family: str, batch_id: str, lines: Iterable[bytes]) -> Landed:
+        """Land event documents, each one line in the shape of `sources/shopify/webhook_mapping.py`."""
+        written = self._written(family, batch_id, "payloads.jsonl", lines)
+        name = str(written.relative_to(self.lake.files_root))
+        with written.open("rb") as handle:
+            places = {int(found[1]): (name, number) for number, line in enumerate(handle, 1) if (found := _ROOT_ID.match(line))}
+        return self._land(WEBHOOK_MAPPINGS[family], batch_id, [written], places)
+
+    def land_documents(self, family: str, batch_id: str, files: Sequence[Path]) -> Landed:
+        """Land documents as the Admin API gave them, in files that lie in `folder`."""
+        return self._land(MAPPINGS[family], batch_id, files, {})
+
+    def land_deletions(self, batch_id: str, deletions: Sequence[tuple[str, int, datetime]]) -> Landed:
+        """Land what was deleted: (order, customer or product; id; moment)."""
+        lines = (
+            json.dumps({"id": f"gid://shopify/{kind.capitalize()}/{number}", "deletedAt": at.isoformat()}, separators=(",", ":")).encode()
+            for kind, number, at in deletions
+        )
+        return self._land(MAPPINGS[DELETIONS], batch_id, [self._written(DELETIONS, batch_id, "deletions.jsonl", lines)], {})
+
+    def _written(self, family: str, batch_id: str, name: str, lines: Iterable[bytes]) -> Path:
+        place = self.folder(family, batch_id) / name
+        with place.open("wb") as handle:
+            handle.writelines(line + b"\n" for line in lines)
+        return place
+
+    def _land(self, mapping: FamilyMapping, batch_id: str, files: Sequence[Path], places: dict[int, tuple[str, int]]) -> Landed:
+        partition = AppendPartition(f"events-{batch_id}")
+        report = land(self.lake, mapping.family, mapping, files, batch_id, partition, loaded_at=partition.begun_at)
+        return Landed(
+            load_id=report.load_id,
+            rows=report.accepted,
+            quarantined=report.quarantined,
+            partitions=tuple(report.partitions),
+            refused=self._refused(mapping, batch_id) if report.quarantined or report.broken_lines else {},
+            source_files=places,
+        )
+
+    def _refused(self, mapping: FamilyMapping, load_id: str) -> dict[int, str]:
+        """Root documents that were refused: id -> the rules they broke."""
+        place = self.lake.quarantine_folder(contracts.table(mapping.root.table), load_id) / "data.parquet"
+        if not place.exists():
+            return {}
+        rows = pl.read_parquet(place, columns=["root_id", "failed_rules"], hive_partitioning=False).drop_nulls("root_id")
+        return {root: ", ".join(rules) for root, rules in rows.iter_rows()}
