@@ -87,3 +87,10 @@ class Reporter(Protocol):
 
     def report(self, reports: Sequence[Report]) -> None:
         """Show what these micro-batches did. The same report may come twice after a crash."""
+
+
+class Folding(Protocol):
+    """The lake's housekeeping: the partitions of many micro-batches become one. Readers see the same rows."""
+
+    def fold(self, family: str) -> None:
+        """Fold the partitions `events-*` of a family's tables; nothing happens where others hold them."""

@@ -78,8 +78,7 @@ def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
         raise UnreadableError("unknown_topic: no lane takes this topic")
     document = _document(delivery.body)
     digest = blake2b(delivery.body, digest_size=16).hexdigest()
-    # A line feed inside a text would not be JSON, so those that are there stand between values.
-    body = delivery.body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in delivery.body or b"\r" in delivery.body else delivery.body
+    body = one_line(delivery.body)
     object_type = delivery.object_type or ("Order" if topic.owner_key else topic.object_type)
     read = Read(event, topic, object_type, delivery.object_id, body, None, digest, attempts=attempts, waits=waits)
     if topic.carries in (Carries.COMPLIANCE, Carries.CONTROL, Carries.STOCK):
@@ -98,6 +97,11 @@ def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
     elif topic.name.startswith("inventory_levels/"):
         read.document = document
     return read
+
+
+def one_line(body: bytes) -> bytes:
+    """A JSON body on one line: a line feed inside a text would not be JSON, so those that are there stand between values."""
+    return body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body or b"\r" in body else body
 
 
 def _document(body: bytes) -> Mapping[str, Any]:
