@@ -15,6 +15,20 @@ def shop_domain(settings: Settings) -> str:
     return settings.shopify_shop or SANDBOX_SHOP
 
 
+def known_domain(settings: Settings) -> str:
+    """As `shop_domain`; an embedded store is asked for its own, for a filled one has its own name."""
+    if not settings.is_sandbox:
+        return shop_domain(settings)
+    from commerce_assets.sources.shopify.client import document
+    from commerce_assets.sources.shopify.errors import ShopifyError
+
+    try:
+        with open_client(settings) as client:
+            return str(client.execute(document("shop"))["shop"]["myshopifyDomain"])
+    except ShopifyError:
+        return shop_domain(settings)
+
+
 @contextmanager
 def open_client(settings: Settings, base_url: str | None = None, api_version: str | None = None) -> Iterator["ShopifyClient"]:
     """A client for one piece of work, closed at its end; credentials come from the settings when it is made."""
