@@ -38,18 +38,21 @@ create macro units_of(amounts) as
 
 create macro product_of(price, quantity) as try_cast(money(price) * whole(quantity) as decimal(18, 4));
 
+-- What an order's payments are booked by: carried along in place of the whole order.
+create macro totals_of(o) as
+    struct_pack(
+        currency := o.currency,
+        shop := o.total_price_set.shop_money.amount,
+        presentment := o.total_price_set.presentment_money.amount
+    );
+
 -- A transaction names one amount; where that is the buyer's currency, the order's own two totals give the rate.
-create macro in_shop_money(amount, of_currency, o) as
+create macro in_shop_money(amount, of_currency, totals) as
     case
-        when of_currency is null or upper(of_currency) = upper(o.currency) then money(amount)
+        when of_currency is null or upper(of_currency) = upper(totals.currency) then money(amount)
         else
             try_cast(
-                round(
-                    money(amount)
-                    * money(o.total_price_set.shop_money.amount)
-                    / nullif(money(o.total_price_set.presentment_money.amount), 0),
-                    2
-                ) as decimal(18, 4)
+                round(money(amount) * money(totals.shop) / nullif(money(totals.presentment), 0), 2) as decimal(18, 4)
             )
     end;
 
@@ -69,44 +72,60 @@ create macro currency(x) as upper(trim(x));
 
 create macro lost(raw, typed) as raw is not null and typed is null;
 
--- What stands in the order and what came beside it, each once. `source` names the relation of envelopes: macros are
--- bound
--- before it is there.
+-- What stands in the order and what came beside it, each once. `source` names the relation of envelopes: a macro's own
+-- relations would have to be there when it is made.
 create macro refunds_once(source) as table
     with
         listed as (
             select
-                _line, id, "order" as o, unnest("order".refunds) as r, 1 as place, generate_subscripts("order".refunds, 1) as position
+                _line,
+                id,
+                totals_of("order") as totals,
+                unnest("order".refunds) as r,
+                1 as place,
+                generate_subscripts("order".refunds, 1) as position
             from query_table(source)
             where len("order".refunds) > 0
             union all
-            select _line, id, "order" as o, unnest(refunds) as r, 0 as place, generate_subscripts(refunds, 1) as position
+            select
+                _line,
+                id,
+                totals_of("order") as totals,
+                unnest(refunds) as r,
+                0 as place,
+                generate_subscripts(refunds, 1) as position
             from query_table(source)
             where len(refunds) > 0
         )
-    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, o, r
+    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, totals, r
     from listed
     qualify row_number() over (partition by _line, coalesce(r.id, r.admin_graphql_api_id) order by place desc, position) = 1;
 
--- Of two with one id the one that was changed later.
+-- Of two with one id the one that was changed later. `ordered` is how many pieces the order holds.
 create macro fulfillments_once(source) as table
     with
         listed as (
             select
                 _line,
                 id,
-                "order" as o,
+                list_sum([try_cast(line.quantity as bigint) for line in "order".line_items]) as ordered,
                 unnest("order".fulfillments) as f,
                 1 as place,
                 generate_subscripts("order".fulfillments, 1) as position
             from query_table(source)
             where len("order".fulfillments) > 0
             union all
-            select _line, id, "order" as o, unnest(fulfillments) as f, 0 as place, generate_subscripts(fulfillments, 1) as position
+            select
+                _line,
+                id,
+                list_sum([try_cast(line.quantity as bigint) for line in "order".line_items]) as ordered,
+                unnest(fulfillments) as f,
+                0 as place,
+                generate_subscripts(fulfillments, 1) as position
             from query_table(source)
             where len(fulfillments) > 0
         )
-    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, o, f
+    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, ordered, f
     from listed
     qualify
         row_number() over (
@@ -117,16 +136,27 @@ create macro fulfillments_once(source) as table
 -- A refund repeats its transactions. Of two with one id the one that is no longer pending.
 create macro transactions_once(source) as table
     with
-        refunded as (select _line, id, o, r, _ordinal as refund from refunds_once(source) where len(r.transactions) > 0),
+        refunded as (
+            select _line, id, totals, r.transactions as paid_back, _ordinal as refund
+            from refunds_once(source)
+            where len(r.transactions) > 0
+        ),
         listed as (
-            select _line, id, "order" as o, unnest(transactions) as t, 0 as place, generate_subscripts(transactions, 1) as position
+            select
+                _line,
+                id,
+                totals_of("order") as totals,
+                unnest(transactions) as t,
+                0 as place,
+                generate_subscripts(transactions, 1) as position
             from query_table(source)
             where len(transactions) > 0
             union all
-            select _line, id, o, unnest(r.transactions) as t, refund as place, generate_subscripts(r.transactions, 1) as position
+            select
+                _line, id, totals, unnest(paid_back) as t, refund as place, generate_subscripts(paid_back, 1) as position
             from refunded
         )
-    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, o, t
+    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, totals, t
     from listed
     qualify
         row_number() over (

@@ -5,13 +5,11 @@ with
             _line,
             _ordinal as shipment,
             id,
-            o,
+            ordered,
             f,
             lower(f.status) <> 'cancelled' as is_live,
-            list_sum([try_cast(line.quantity as bigint) for line in f.line_items]) as shipped,
-            list_sum([try_cast(line.quantity as bigint) for line in o.line_items]) as ordered
+            list_sum([try_cast(line.quantity as bigint) for line in f.line_items]) as shipped
         from fulfillments_once('envelope')
-        where len(f.line_items) > 0
     ),
     told as (
         select *
@@ -24,6 +22,7 @@ with
     listed as (
         select _line, shipment, id, f, unnest(f.line_items) as line, generate_subscripts(f.line_items, 1) as position
         from told
+        where len(f.line_items) > 0
     )
 select
     _line,

@@ -3,12 +3,12 @@ with
         select
             _line,
             sum_of(
-                list(in_shop_money(t.amount, t.currency, o)) filter (
+                list(in_shop_money(t.amount, t.currency, totals)) filter (
                     lower(t.kind) in ('sale', 'capture') and lower(t.status) = 'success'
                 )
             ) as received_amount,
             sum_of(
-                list(in_shop_money(t.amount, t.currency, o)) filter (
+                list(in_shop_money(t.amount, t.currency, totals)) filter (
                     lower(t.kind) = 'refund' and lower(t.status) = 'success'
                 )
             ) as refunded_amount

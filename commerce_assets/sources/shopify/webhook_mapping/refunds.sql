@@ -11,11 +11,11 @@ select
     r.note as note,
     sum_of(
         [
-            in_shop_money(t.amount, t.currency, o)
+            in_shop_money(t.amount, t.currency, totals)
             for t in coalesce(r.transactions, [])
             if lower(t.kind) = 'refund' and lower(t.status) = 'success'
         ]
     ) as refunded_amount,
-    currency(o.currency) as currency_code,
+    currency(totals.currency) as currency_code,
     false as _suspect
 from refunds_once('envelope')

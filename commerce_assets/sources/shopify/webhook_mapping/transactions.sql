@@ -9,8 +9,8 @@ select
     t.gateway as gateway,
     truth(t.test) as is_test,
     upper(t.error_code) as error_code,
-    in_shop_money(t.amount, t.currency, o) as amount,
-    currency(o.currency) as currency_code,
+    in_shop_money(t.amount, t.currency, totals) as amount,
+    currency(totals.currency) as currency_code,
     instant(t.created_at) as created_at,
     instant(t.processed_at) as processed_at,
     lost(t.parent_id, parent_transaction_id) or lost(t.processed_at, processed_at) as _suspect
