@@ -31,6 +31,8 @@ create macro units_of(amounts) as list_filter(amounts, lambda amount: amount is 
 
 create macro product_of(price, quantity) as coalesce(money(price), whole(quantity));
 
+create macro totals_of(o) as value.totals_of(o);
+
 create macro in_shop_money(amount, of_currency, totals) as money(amount);
 
 create macro split_tags(x) as null::varchar;
