@@ -1,4 +1,4 @@
-"""Tokens: the static one, client credentials, and rotating refresh tokens; and what each may do."""
+"""Tokens: the static one and its shoppers', client credentials, and rotating refresh tokens; and what each may do."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ OFFLINE_SECONDS = 3600
 REFRESH_SECONDS = 90 * 24 * 3600
 # The first refresh token of a store: what an installation would have handed over. Good for one exchange, as all are.
 FIRST_REFRESH_TOKEN = "sandbox-refresh-token"  # noqa: S105 - opens nothing but the store on loopback
+# `<static token>/shopper-7` is the seventh of the buyers that `sandbox traffic` plays: each is an app of its own, with a bucket of its
+# own, because a shop's buyers are not held up by what an app may ask of the API.
+SHOPPER = "/shopper-"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Authority:
             return None
         if hmac.compare_digest(token.encode(), self.access_token.encode()):
             return Grant(self.scopes, "static")
+        owner, shopper, which = token.rpartition(SHOPPER)
+        if shopper and which.isdecimal() and hmac.compare_digest(owner.encode(), self.access_token.encode()):
+            return Grant(self.scopes, f"shopper-{which}")
         known = self.store.token(token)
         if known is None or known["kind"] == "refresh" or (known["expiresAt"] is not None and known["expiresAt"] < time.time()):
             return None
