@@ -1,6 +1,6 @@
 """THE registry: every table the lake holds, by family. Dagster column schemas, dbt sources and drift tests read it."""
 
-from commerce_assets.contracts import customers, inventory, orders, products
+from commerce_assets.contracts import customers, deletions, inventory, orders, products
 from commerce_assets.contracts.base import TableContract
 
 _ORDER = (("order_id", "orders", "order_id"),)
@@ -51,6 +51,7 @@ TABLES: tuple[TableContract, ...] = (
     ),
     TableContract("locations", "locations", inventory.Locations, ("location_id",), "location_id"),
     TableContract("swept_ids", "ids", inventory.SweptIds, ("object_type", "object_id"), "object_id"),
+    TableContract("deleted_ids", "deletions", deletions.DeletedIds, ("object_type", "object_id"), "object_id"),
 )
 """Parents stand before their children."""
 

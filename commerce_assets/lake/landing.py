@@ -54,9 +54,11 @@ def land(
     """
     if family != mapping.family:
         raise LoadError(f"load {load_id}: the mapping is of family {mapping.family}, not {family}")
-    is_events = isinstance(mode, AppendPartition)
-    moment = loaded_at or (mode.begun_at if isinstance(mode, AppendPartition) else datetime.now(UTC))
-    return _land(lake, mapping, files, load_id, mode, declared or Declared(), moment, 1.0 if is_events else max_reject_rate, as_of)
+    if isinstance(mode, AppendPartition):
+        if load_id != mode.name:
+            raise LoadError(f"load {load_id}: a micro-batch goes by the name of its partition, {mode.name}")
+        loaded_at, max_reject_rate = loaded_at or mode.begun_at, 1.0
+    return _land(lake, mapping, files, load_id, mode, declared or Declared(), loaded_at or datetime.now(UTC), max_reject_rate, as_of)
 
 
 def reland(

@@ -1,7 +1,8 @@
 {#-
     Staging reads the whole lake on a full build, and only what changed on an incremental run. Both must give the same
     table, whatever happened to the lake in between: a newer version, a day loaded again without an order (which then falls
-    back to an older version, or is gone), a load that committed late, rows replayed from quarantine, a sweep.
+    back to an older version, or is gone), a load that committed late, rows replayed from quarantine, a sweep, a micro-batch of
+    events, micro-batches folded into one partition, a deletion.
 
     So no time is remembered as a watermark, but states: which files a model has read (`bookkeeping.<model>__files`), to be
     compared with those that lie in the lake now. Orders look up the versions of what lies, or lay, in the changed files, and
@@ -114,25 +115,34 @@
 {#- Tables of the lake whose files a staging model depends on; children of orders hear of their roots by the notes. -#}
 {% macro watched(name, table) -%}
     {%- if table.root == "orders" and name != "orders" -%} {{ return([name]) }}
-    {%- elif table.swept_as -%} {{ return([name, "swept_ids"]) }}
+    {%- elif table.swept_as -%} {{ return([name, "swept_ids", "deleted_ids"]) }}
     {%- else -%} {{ return([name, table.root] | unique | list) }}
     {%- endif -%}
 {%- endmacro %}
 
 {#-
-    Orders that lie in a changed file now, or were last seen in the days of one, are looked up again. A sweep may concern any
-    order, so all of them are.
+    Orders that lie in a changed file now, or were last seen in the days of one, are looked up again; of micro-batches that are
+    gone (folded, or landed again) those that came with events. A sweep may concern any order, so all of them are; a deletion
+    those it names, and those that are marked.
 -#}
 {% macro forget_outdated_orders(changed_files) -%}
     {%- set candidates = this.identifier ~ "__candidates" -%}
     {%- set missing, changed = this.identifier ~ "__missing", this.identifier ~ "__changed" -%}
     {%- set same = same_state("missing", "held", lake_table("orders")) -%}
-    {%- set periods, names = [], [] -%}
+    {%- set periods, names, deletions = [], [], [] -%}
+    {%- set is_deletion_changed = namespace(value=false) -%}
     {%- for file in changed_files or [] -%}
-        {%- do periods.append(
-            "all" if "/swept_ids/" in file.name else file.name.split("partition=")[1].split("/")[0]
-        ) -%}
-        {%- do names.append(file.name) if file.is_there -%}
+        {%- if "/deleted_ids/" in file.name -%}
+            {%- set is_deletion_changed.value = true -%}
+            {%- do deletions.append(file.name) if file.is_there -%}
+        {%- else -%}
+            {%- set partition = file.name.split("partition=")[1].split("/")[0] -%}
+            {%- if "/swept_ids/" in file.name -%} {%- do periods.append("all") -%}
+            {%- elif not partition.startswith("events-") -%} {%- do periods.append(partition) -%}
+            {%- elif not file.is_there -%} {%- do periods.append("events") -%}
+            {%- endif -%}
+            {%- do names.append(file.name) if file.is_there -%}
+        {%- endif -%}
     {%- endfor -%}
     {%- set is_everything = changed_files is none or "all" in periods -%}
     create or replace temporary table {{ candidates }} as
@@ -146,6 +156,14 @@
         where
             strftime(_version_at, '%Y-%m-%d') in ('{{ periods | join("', '") }}')
             or strftime(_version_at, '%Y-%m') in ('{{ periods | join("', '") }}')
+            {%- if "events" in periods %} or contains(_source_file, '/events-') {%- endif %}
+            {%- if is_deletion_changed.value %} or is_deleted {%- endif %}
+        {%- if deletions %}
+            union
+            select object_id
+            from read_parquet(['{{ deletions | join("', '") }}'])
+            where object_type = 'order'
+        {%- endif %}
         {%- if names %}
             union
             select order_id
@@ -177,7 +195,16 @@
 {% macro forget_outdated_children(name, changed_files) -%}
     {%- set root = ref("stg_storefront__orders") -%}
     {%- set changed, missing = this.identifier ~ "__changed", this.identifier ~ "__missing" -%}
-    {%- set names = (changed_files or []) | selectattr("is_there") | map(attribute="name") | list -%}
+    {#-
+        Rows without a change of their document: replayed from quarantine, or of a micro-batch landed again. Those of a new or
+        folded micro-batch came with their documents, of which the notes tell.
+    -#}
+    {%- set known, names = [], [] -%}
+    {%- for file in changed_files or [] -%} {%- do known.append(file.name) if not file.is_there -%} {%- endfor -%}
+    {%- for file in changed_files or [] -%}
+        {%- do names.append(file.name)
+            if file.is_there and ("/partition=events-" not in file.name or file.name in known) -%}
+    {%- endfor -%}
     {%- set find_changed -%}
         create or replace temporary table {{ changed }} as
         {%- if changed_files is none or is_every_order_changed() %}
@@ -218,7 +245,10 @@
     {{ return(run_query(notes).rows[0][0]) }}
 {%- endmacro %}
 
-{#- The lake's files that can hold the changed documents: a partition is named by the day or month of the version. -#}
+{#-
+    The lake's files that can hold the changed documents: a partition is named by the day or month of the version, or is a
+    micro-batch, which may hold any.
+-#}
 {% macro files_of(changed, root) -%}
     {%- set files -%}
         with
@@ -238,7 +268,9 @@
             )
         select filename
         from {{ this.identifier }}__files
-        where regexp_extract(filename, 'partition=([^/]*)', 1) in (select name from partitions)
+        where
+            regexp_extract(filename, 'partition=([^/]*)', 1) in (select name from partitions)
+            or contains(filename, '/partition=events-')
     {%- endset -%}
     {{ return(run_query(files).columns[0].values() | sort) }}
 {%- endmacro %}

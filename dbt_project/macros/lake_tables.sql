@@ -1,6 +1,6 @@
 {#-
     What staging must know of the lake's tables: the key, the root document's id, and the kind of object by which a sweep
-    finds deletions. It repeats commerce_assets/contracts/registry.py; a test keeps the two in agreement.
+    or an event tells of deletions. It repeats commerce_assets/contracts/registry.py; a test keeps the two in agreement.
 -#}
 {% macro lake_table(name) -%}
     {%- set tables = {
@@ -59,6 +59,7 @@
             "root_id": "inventory_item_id",
             "is_snapshot": true,
         },
+        "deleted_ids": {"key": ["object_type", "object_id"], "root": "deleted_ids", "root_id": "object_id"},
         "swept_ids": {"key": ["object_type", "object_id"], "root": "swept_ids", "root_id": "object_id"},
         "locations": {"key": ["location_id"], "root": "locations", "root_id": "location_id"},
     } -%}

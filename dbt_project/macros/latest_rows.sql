@@ -1,6 +1,7 @@
 {#-
     The rows of a lake table that hold now: of a root document the version with the latest `updated_at`, then `_loaded_at`;
     of its children only those of that version (docs/decisions/001-document-versions.md); of snapshots the last of a day.
+    Pulls and events are merged by that: where both brought one version, the later load has the word.
     On an incremental run only the missing ones, which `forget_outdated_rows` has listed before.
 -#}
 {% macro latest_rows(name) -%}
@@ -32,18 +33,65 @@
             arg_max(_loaded_at, (swept_at, _loaded_at)) as _loaded_at
         from {{ rows }}
         group by {{ table.key | join(", ") }}
-    {%- elif table.is_snapshot -%}
+    {%- elif name == "deleted_ids" -%}
+        {#- The last time that an event told of it. #}
         select
-            {{ table.key | join(", ") }}, arg_max(_version_at, _loaded_at) as _version_at, max(_loaded_at) as _loaded_at
-        from
-            (
-                select
-                    *, coalesce(try_cast(partition as date), cast(_loaded_at at time zone 'UTC' as date)) as snapshot_on
-                from {{ rows }}
-            )
+            {{ table.key | join(", ") }},
+            arg_max(_version_at, (deleted_at, _loaded_at)) as _version_at,
+            arg_max(_loaded_at, (deleted_at, _loaded_at)) as _loaded_at
+        from {{ rows }}
         group by {{ table.key | join(", ") }}
+    {%- elif table.is_snapshot -%}
+        {#-
+            A day is counted whole by a pull. Events count anew what they name: what came after the pull stands in place of all
+            that was known of the same item. Before the day's first pull they say nothing, lest a day begin with a few items
+            only; where nothing was ever pulled they are all there is.
+        #}
+        {%- set of_day = ["told." ~ table.root_id ~ " = counted." ~ table.root_id, "told.snapshot_on = counted.snapshot_on"] %}
+        with
+            counted as (
+                select
+                    {{ table.key | reject("equalto", "snapshot_on") | join(", ") }},
+                    _version_at,
+                    _loaded_at,
+                    starts_with(partition, 'events-') as is_event,
+                    coalesce(try_cast(partition as date), cast(_loaded_at at time zone 'UTC' as date)) as snapshot_on
+                from {{ rows }}
+            ),
+
+            pulls as (
+                select snapshot_on, min(_loaded_at) as pulled_at
+                from counted
+                where not is_event
+                group by snapshot_on
+            ),
+
+            told as (
+                select counted.{{ table.root_id }}, counted.snapshot_on, max(counted._loaded_at) as told_at
+                from counted
+                left join pulls on pulls.snapshot_on = counted.snapshot_on
+                where counted.is_event and (counted._loaded_at > pulls.pulled_at or not exists (select 1 from pulls))
+                group by counted.{{ table.root_id }}, counted.snapshot_on
+            )
+
+        select
+            {{ qualified("counted", table.key) }},
+            arg_max(counted._version_at, counted._loaded_at) as _version_at,
+            max(counted._loaded_at) as _loaded_at
+        from counted
+        left join told on {{ of_day | join(" and ") }}
+        where
+            case
+                when counted.is_event
+                then counted._loaded_at = told.told_at
+                else counted._loaded_at >= coalesce(told.told_at, '-infinity')
+            end
+        group by {{ qualified("counted", table.key) }}
     {%- elif name != table.root -%}
-        {#- A child replayed from quarantine may be younger than its document; never older. -#}
+        {#-
+            A child replayed from quarantine may be younger than its document; never older: then it came with another load of
+            the same version, a pull's beside an event's.
+        -#}
         select
             {{ qualified("child", table.key) }},
             max(child._version_at) as _version_at,
@@ -53,26 +101,42 @@
             {{ ref("stg_storefront__" ~ table.root) }} as root
             on root.{{ table.root_id }} = child.{{ table.root_id }}
             and root._version_at at time zone 'UTC' = child._version_at
+            and root._loaded_at at time zone 'UTC' <= child._loaded_at
         {%- if changed_roots %} where child.{{ table.root_id }} in (select {{ table.root_id }} from {{ changed_roots }})
         {%- endif %}
         group by {{ qualified("child", table.key) }}
     {%- elif table.swept_as -%}
-        {#- Deleted: a sweep later than the load did not find it, and no sweep since did (docs/decisions/003). -#}
-        {%- set swept = ref("stg_storefront__swept_ids") -%}
+        {#-
+            Deleted: a sweep later than the load did not find it, and no sweep since did; or an event told of it, and neither
+            has a newer version come nor a later sweep found it (docs/decisions/003).
+        -#}
+        {%- set swept, deleted = ref("stg_storefront__swept_ids"), ref("stg_storefront__deleted_ids") -%}
         select
             versions.*,
-            list_min(
-                list_filter(
-                    sweeps.swept_ats,
-                    swept_at -> swept_at > versions._loaded_at
-                    and swept_at > coalesce(found.swept_at at time zone 'UTC', '-infinity')
-                )
+            least(
+                list_min(
+                    list_filter(
+                        sweeps.swept_ats,
+                        swept_at -> swept_at > versions._loaded_at
+                        and swept_at > coalesce(found.swept_at at time zone 'UTC', '-infinity')
+                    )
+                ),
+                case
+                    when
+                        deleted.deleted_at at time zone 'UTC' >= versions._version_at
+                        and deleted.deleted_at > coalesce(found.swept_at, '-infinity')
+                    then deleted.deleted_at at time zone 'UTC'
+                end
             ) as deletion_seen_at
         from ({{ latest_versions(rows, table.root_id, changed_roots) }}) as versions
         left join
             {{ swept }} as found
             on found.object_type = '{{ table.swept_as }}'
             and found.object_id = versions.{{ table.root_id }}
+        left join
+            {{ deleted }} as deleted
+            on deleted.object_type = '{{ table.swept_as }}'
+            and deleted.object_id = versions.{{ table.root_id }}
         cross join
             (
                 select list(distinct swept_at at time zone 'UTC') as swept_ats

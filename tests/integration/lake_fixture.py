@@ -119,6 +119,7 @@ def make_store(orders: int, seed: int = 7) -> Store:
         3,
     )
     frames["swept_ids"] = swept(frames)
+    frames["deleted_ids"] = conform("deleted_ids", {}, 0)
     return Store(frames, seed)
 
 
@@ -569,7 +570,7 @@ def landed(store: Store, name: str, loaded_at: datetime, source_file: str) -> pl
     contract = table(name)
     rows = store[name]
     if contract.is_root:
-        version = rows["swept_at"] if name == "swept_ids" else rows["updated_at"]
+        version = rows[{"swept_ids": "swept_at", "deleted_ids": "deleted_at"}.get(name, "updated_at")]
         rows = rows.with_columns(version.alias("_version_at"))
     else:
         column, root, key = contract.parents[0]

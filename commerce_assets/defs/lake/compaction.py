@@ -1,16 +1,22 @@
-"""Closed days of the lake into months: fewer, larger files, the same rows."""
+"""Closed days of the lake into months, micro-batches into one partition: fewer, larger files, the same rows."""
 
 import dagster as dg
 
 from commerce_assets.defs.resources import LakeFolder
 
+WITH_EVENTS = ("orders", "customers", "products", "inventory")
+"""Families that micro-batches of events land in; deletions are folded by their own asset."""
 
-@dg.op(description="Makes one file a month of the days that are over.")
+
+@dg.op(description="Makes one file a month of the days that are over, and one of the micro-batches of events.")
 def compact_closed_months(context: dg.OpExecutionContext, lake: LakeFolder) -> None:
-    """Compact the families that are partitioned by day."""
-    from commerce_assets.lake import compact
+    """Fold what micro-batches left since, and compact the families that are partitioned by day."""
+    from commerce_assets.lake import compact, fold_events
 
     opened = lake.open()
+    for family in WITH_EVENTS:
+        if folded := fold_events(opened, family, is_thorough=True, is_waiting=True):
+            context.log.info(f"{family}: {len(folded.partitions):,} partitions of events folded, {folded.rows:,} rows left")
     for root in ("orders", "inventory_items"):
         months = compact(opened, root)
         context.log.info(f"{root}: {', '.join(months) or 'nothing'} compacted")

@@ -1,4 +1,4 @@
-"""The six families of the storefront."""
+"""The seven families of the storefront."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -8,12 +8,12 @@ import dagster as dg
 
 from commerce_assets.config import Settings
 from commerce_assets.defs import automation
-from commerce_assets.defs.checks import contract_check_specs
+from commerce_assets.defs.checks import contract_check_results, contract_check_specs
 from commerce_assets.defs.names import FAMILIES, tags
 from commerce_assets.defs.resources import LakeFolder, Storefront
 from commerce_assets.defs.schemas import family_metadata
 from commerce_assets.defs.storefront.coverage import watermark
-from commerce_assets.defs.storefront.landing import pull_and_land
+from commerce_assets.defs.storefront.landing import check_results, pull_and_land
 
 PULL_RETRIES = dg.RetryPolicy(max_retries=1, delay=10, jitter=dg.Jitter.PLUS_MINUS)
 """Once more, on top of the client's own retries of single requests, which go on for minutes."""
@@ -34,7 +34,7 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 def storefront_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All families, orders and inventory partitioned by day."""
     days = daily_partitions(settings)
-    return [_orders(days), _customers(), _products(), _inventory(days), _locations(), _ids()]
+    return [_orders(days), _customers(), _products(), _inventory(days), _locations(), _ids(), _deletions()]
 
 
 def _described(name: str) -> dict[str, Any]:
@@ -171,6 +171,22 @@ def _ids() -> dg.AssetsDefinition:
         )
 
     return ids
+
+
+def _deletions() -> dg.AssetsDefinition:
+    @dg.asset(automation_condition=automation.by_the_clock(automation.DAILY), **_described("deletions"))
+    def deletions(context: dg.AssetExecutionContext, lake: LakeFolder) -> Iterator[Any]:
+        from commerce_assets.lake import TableReport, fold_events
+
+        opened = lake.open()
+        fold_events(opened, "deletions", is_thorough=True, is_waiting=True)
+        yield dg.MaterializeResult(metadata={"dagster/row_count": opened.read("deleted_ids").height})
+        if reports := opened.event_reports("deletions"):
+            yield from check_results(context.asset_key, "deletions", reports[-1], opened, lake.max_reject_rate)
+        else:  # no event has told of any yet
+            yield from contract_check_results(context.asset_key, "deletions", {"deleted_ids": TableReport()}, {}, lake.max_reject_rate)
+
+    return deletions
 
 
 def sweep_all(client: Any, destination: Any, progress: Any) -> Any:

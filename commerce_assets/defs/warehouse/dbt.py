@@ -40,15 +40,15 @@ def dbt_definitions(files: DbtFiles, manifest: dict[str, Any]) -> list[dg.Assets
     def dbt_models(
         context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtCliResource, lake: LakeFolder, warehouse: Warehouse
     ) -> Iterator[Any]:
-        lake.open()
-        yield from _build(context, config, dbt, warehouse, files, manifest)
+        with lake.open().reading():
+            yield from _build(context, config, dbt, warehouse, files, manifest)
 
     @dbt_assets(manifest=manifest, select=BEHIND_SCORES, name="dbt_sync_models", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL)
     def dbt_sync_models(
         context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtCliResource, lake: LakeFolder, warehouse: Warehouse
     ) -> Iterator[Any]:
-        lake.open()
-        yield from _build(context, config, dbt, warehouse, files, manifest)
+        with lake.open().reading():
+            yield from _build(context, config, dbt, warehouse, files, manifest)
 
     return [dbt_models, dbt_sync_models]
 

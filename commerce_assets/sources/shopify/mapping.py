@@ -270,5 +270,16 @@ IDS = FamilyMapping(
     version_column="swept_at",
 )
 
-MAPPINGS: dict[str, FamilyMapping] = {mapping.family: mapping for mapping in (ORDERS, CUSTOMERS, PRODUCTS, INVENTORY, LOCATIONS, IDS)}
+DELETIONS = FamilyMapping(
+    family="deletions",
+    shapes=(LineShape("deletion", ("Order", "Customer", "Product"), _texts("id", "deletedAt")),),
+    tables=(TableMapping("deleted_ids", ("deletion",)),),
+    folder=_FOLDER,
+    version_column="deleted_at",
+)
+"""Of our own making: one line a deletion that an event told of, `{"id": "gid://shopify/Order/1", "deletedAt": "…"}`."""
+
+MAPPINGS: dict[str, FamilyMapping] = {
+    mapping.family: mapping for mapping in (ORDERS, CUSTOMERS, PRODUCTS, INVENTORY, LOCATIONS, IDS, DELETIONS)
+}
 """Family -> its mapping."""
