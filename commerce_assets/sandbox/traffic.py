@@ -51,6 +51,10 @@ class _NotRun(_Failed):
     """The server did not carry it out, so that it may be tried again."""
 
 
+class _Unknown(_Failed):
+    """Whether the server carried it out is not known."""
+
+
 @dataclass(frozen=True)
 class TrafficSummary:
     """What the traffic came to. `done` counts purchases, shipments, refunds, cancellations, restocks; `errors` by what went wrong."""
@@ -102,7 +106,7 @@ def run_traffic(
         raise ValueError(f"{orders_per_minute} orders a minute for {minutes} minutes: give numbers above 0")
     shares = Shares(refund_share, fulfil_share, cancel_share, restock_share, new_customer_share)
     asked = max(1, round(orders_per_minute * minutes))
-    counter = _Shopper(base_url, token, 0)
+    counter = _Shopper(base_url, token, 0, attempts=3)
     try:
         market = read_market(counter.ask)
     except _Failed as problem:
@@ -152,35 +156,36 @@ def _query(name: str) -> str:
 class _Shopper:
     """One kept-alive connection; each request is made by the next of the shopper apps."""
 
-    def __init__(self, base_url: str, token: str, number: int) -> None:
+    def __init__(self, base_url: str, token: str, number: int, attempts: int = ATTEMPTS) -> None:
         address = urllib.parse.urlsplit(base_url)
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(address.hostname or "127.0.0.1", address.port, timeout=TIMEOUT_SECONDS)
         self._path = f"{address.path.rstrip('/')}/admin/api/{API_VERSION}/graphql.json"
         self._token = token
         self._number = number
+        self._attempts = attempts
         self.requests = 0
 
     def close(self) -> None:
         self._connection.close()
 
     def ask(self, query: str, variables: dict[str, Any] | None = None, *, is_repeatable: bool = True) -> dict[str, Any]:
-        """The data of a query by its name; `_Failed` where there is none after some attempts.
+        """The data of a query by its name; `_Failed` where it is refused, or there is none after some attempts.
 
         What is not repeatable (a purchase without an idempotency key) is tried again only where the server says that it did
         not carry it out.
         """
         body = json.dumps({"query": _query(query), "variables": variables or {}}).encode()
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
             if attempt:
                 time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
             try:
                 return self._once(body)
             except _NotRun:
-                if attempt == ATTEMPTS - 1:
+                if attempt == self._attempts - 1:
                     raise
-            except _Failed:
-                if not is_repeatable or attempt == ATTEMPTS - 1:
+            except _Unknown:
+                if not is_repeatable or attempt == self._attempts - 1:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -200,15 +205,17 @@ class _Shopper:
             raw = response.read()
         except (OSError, http.client.HTTPException) as problem:
             self._connection.close()
-            raise _Failed(f"no answer ({type(problem).__name__})") from problem
+            raise _Unknown(f"no answer ({type(problem).__name__})") from problem
         if response.status in (429, 503):
             raise _NotRun(f"HTTP {response.status}")
+        if response.status >= 500:
+            raise _Unknown(f"HTTP {response.status}")
         if response.status != 200:
             raise _Failed(f"HTTP {response.status}")
         try:
             answer = json.loads(raw)
         except ValueError as problem:
-            raise _Failed("an answer that is not JSON") from problem
+            raise _Unknown("an answer that is not JSON") from problem
         errors = answer.get("errors")
         if errors:
             first = errors[0] if isinstance(errors, list) else {"message": str(errors)}
