@@ -38,8 +38,11 @@ from commerce_assets.warehouse.connection import (
 )
 from commerce_assets.warehouse.masking import Masking, quote
 
-PUBLISHED_SCHEMAS = ("marts", "scores", "activation", "observability", "quarantine")
+PUBLISHED_SCHEMAS = ("marts", "ops", "scores", "activation", "observability", "quarantine")
 """What BI sees, where the build holds it. Staging, intermediate and sync models stay inside."""
+
+TRACES = "ops.order_trace"
+"""When an order was first published cannot be known when its trace is built: it is written into the copy that publishes it."""
 
 _log = logging.getLogger(__name__)
 _SQL = Path(__file__).parent / "sql"
@@ -127,8 +130,9 @@ class Publisher:
                 counts = self._copy(connection, tables, masked_beside, masked=True)
                 self._copy(connection, tables, restricted_beside, masked=False)
                 notes = [(version, now, run_id, name, rows, list(masked_columns[name])) for name, rows in counts.items()]
+                publishes = [(version, now, run_id), *self._earlier_publishes()]
                 for path in (masked_beside, restricted_beside):
-                    self._write_notes(connection, path, notes)
+                    self._write_notes(connection, path, notes, publishes)
             self._audit_copy(masked_beside, tables, counts, masked=True)
             self._audit_copy(restricted_beside, tables, counts, masked=False)
             self._complete(masked_beside, self._version(version), mode=0o444)
@@ -241,10 +245,29 @@ class Publisher:
                 statements.append(f"COMMENT ON {what} IS '{comment.replace(chr(39), chr(39) * 2)}'")
         return statements
 
-    def _write_notes(self, connection: duckdb.DuckDBPyConnection, path: Path, notes: Sequence[tuple[object, ...]]) -> None:
+    def _write_notes(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        path: Path,
+        notes: Sequence[tuple[object, ...]],
+        publishes: Sequence[tuple[object, ...]],
+    ) -> None:
+        """What this version holds, when it and those before it were published, and the traces of orders that it is the first to show."""
         with _attached(connection, path):
             connection.execute((_SQL / "create_published.sql").read_text())
             connection.executemany("INSERT INTO target.main.published VALUES (?, ?, ?, ?, ?, ?)", notes)
+            connection.execute((_SQL / "create_publishes.sql").read_text())
+            connection.executemany("INSERT INTO target.main.publishes VALUES (?, ?, ?)", publishes)
+            if any(note[3] == TRACES for note in notes):
+                connection.execute((_SQL / "stamp_traces.sql").read_text(), list(publishes[0][:2]))
+
+    def _earlier_publishes(self) -> list[tuple[object, ...]]:
+        """What was published before, as the file in place remembers it: the history lives in the file, so it cannot disagree with it."""
+        if not self.published_path.exists():
+            return []
+        with reading(self.published_path, wait_seconds=self.wait_seconds, say=self.say) as published:
+            known = published.execute("SELECT 1 FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = 'publishes'").fetchone()
+            return published.execute((_SQL / ("earlier_publishes.sql" if known else "first_publish.sql")).read_text()).fetchall()
 
     # The audit
 

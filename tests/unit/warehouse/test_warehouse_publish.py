@@ -51,7 +51,13 @@ def test_publish_copies_bi_schemas_with_their_rows_and_leaves_staging_behind(tmp
     published = publisher(tmp_path).publish("run-1", required=["marts.dim_customer"])
     assert published.tables == {"marts.customer_count": 1, "marts.dim_customer": 3, "marts.dim_location": 1}
     tables = rows(tmp_path / "commerce.duckdb", "SELECT schema_name || '.' || table_name FROM duckdb_tables() ORDER BY 1")
-    assert [name for (name,) in tables] == ["main.published", "marts.customer_count", "marts.dim_customer", "marts.dim_location"]
+    assert [name for (name,) in tables] == [
+        "main.published",
+        "main.publishes",
+        "marts.customer_count",
+        "marts.dim_customer",
+        "marts.dim_location",
+    ]
     noted = rows(tmp_path / "commerce.duckdb", "SELECT version, run_id, row_count FROM published WHERE table_name = 'marts.dim_customer'")
     assert noted == [(published.version, "run-1", 3)]
     comments = rows(tmp_path / "commerce.duckdb", "SELECT comment FROM duckdb_tables() WHERE table_name = 'dim_customer'")
@@ -186,3 +192,28 @@ def test_a_reader_keeps_its_whole_while_a_new_version_is_put_in_place(tmp_path: 
     assert held.read() == before
     held.close()
     assert rows(tmp_path / "commerce.duckdb", "SELECT count(*) FROM marts.dim_customer") == [(50,)]
+
+
+def test_the_published_file_remembers_every_publish_before_it(tmp_path: Path) -> None:
+    build(tmp_path / "build.duckdb")
+    versions = [publisher(tmp_path, keep=1).publish(f"run-{number}").version for number in range(3)]
+    assert rows(tmp_path / "commerce.duckdb", "SELECT version, run_id FROM publishes ORDER BY version") == [
+        (version, f"run-{number}") for number, version in enumerate(versions)
+    ]
+    restricted = rows(tmp_path / "restricted" / "commerce_restricted.duckdb", "SELECT version FROM publishes ORDER BY version")
+    assert restricted == [(version,) for version in versions]
+
+
+def test_the_copy_says_of_the_orders_it_is_the_first_to_show_that_it_published_them(tmp_path: Path) -> None:
+    build(tmp_path / "build.duckdb")
+    before = datetime(2026, 11, 21, tzinfo=UTC)
+    with writing(tmp_path / "build.duckdb") as connection:
+        connection.execute(
+            "CREATE SCHEMA ops; CREATE TABLE ops.order_trace (order_id BIGINT, in_marts_at TIMESTAMP, published_version VARCHAR, published_at TIMESTAMP)"
+        )
+        connection.execute(
+            "INSERT INTO ops.order_trace VALUES (1, now(), 'older', ?), (2, now(), NULL, NULL), (3, NULL, NULL, NULL)", [before]
+        )
+    version = publisher(tmp_path).publish("run-1").version
+    found = rows(tmp_path / "commerce.duckdb", "SELECT order_id, published_version FROM ops.order_trace ORDER BY 1")
+    assert found == [(1, "older"), (2, version), (3, None)]

@@ -1,0 +1,3 @@
+select version, published_at, run_id
+from main.published
+limit 1
