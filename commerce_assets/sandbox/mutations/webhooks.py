@@ -2,6 +2,7 @@
 
 Belongs here: what the API accepts of a subscription. Does not belong here: emitting and delivering (`sandbox/webhooks`).
 Unlike the real store, this one delivers to plain `http://` where the host is loopback, and neither to EventBridge nor to Pub/Sub.
+Metafields named in a subscription are kept and shown, but not added to the payloads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from commerce_assets.sandbox.context import Context
 from commerce_assets.sandbox.documents import Doc
 from commerce_assets.sandbox.mutations._shared import Rejected, mutation, new_gid, number_of, user_error
+from commerce_assets.sandbox.resolvers import app_namespace
 from commerce_assets.sandbox.webhooks.subscriptions import KIND, is_filter
 
 DOES_NOT_EXIST = "Webhook subscription does not exist"
@@ -69,9 +71,13 @@ def _save(ctx: Context, old: Doc, wanted: dict[str, Any], now: str) -> dict[str,
         problem = _address_problem(doc["uri"])
         if problem:
             errors.append(user_error(ADDRESS, problem))
-    for name in ("includeFields", "metafieldNamespaces", "metafields"):
+    for name in ("includeFields", "metafieldNamespaces"):
         if name in wanted:
             doc[name] = wanted[name] or []
+    if "metafields" in wanted:
+        doc["metafields"] = [
+            {"namespace": app_namespace(entry.get("namespace"), ctx), "key": entry["key"]} for entry in wanted["metafields"] or ()
+        ]
     for name in ("filter", "name"):
         if name in wanted:
             doc[name] = wanted[name]
@@ -87,8 +93,8 @@ def _save(ctx: Context, old: Doc, wanted: dict[str, Any], now: str) -> dict[str,
         errors.append(user_error(ADDRESS, "Address for this topic has already been taken"))
     if errors:
         raise Rejected(errors, **NOTHING)
-    doc.setdefault("id", "")
-    doc["id"] = doc["id"] or new_gid(ctx.store, KIND)
+    if "id" not in doc:
+        doc["id"] = new_gid(ctx.store, KIND)
     ctx.store.put(KIND, doc)
     return {"webhookSubscription": {"id": doc["id"]}}
 

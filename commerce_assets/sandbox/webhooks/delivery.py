@@ -54,6 +54,10 @@ _UNREAD = (
 _OUTCOME = "UPDATE webhook_events SET state = ?, attempts = ?, next_at = ?, ended_at = ?, fault = coalesce(?, fault) WHERE seq = ?"
 
 
+class UnreachableError(ConnectionError):
+    """No connection within a second; the message names the receiver."""
+
+
 @dataclass(frozen=True)
 class DeliveryOptions:
     """How a store delivers: the secret that signs, the clock of retries, and what goes wrong on request."""
@@ -442,8 +446,11 @@ class _Connection:
 
     async def _open(self, address: _Address) -> None:
         context = ssl.create_default_context() if address.is_tls else None
-        async with asyncio.timeout(CONNECT_SECONDS):
-            self.reader, self.writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                self.reader, self.writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+        except TimeoutError as problem:
+            raise UnreachableError(f"{address.host}:{address.port}") from problem
         self.receiver = address.is_tls, address.host, address.port
 
     async def _exchange(self, request: bytes) -> int:
