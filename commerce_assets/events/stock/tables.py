@@ -108,7 +108,8 @@ SHELVES = sa.Table(
     "stock_shelves",
     METADATA,
     sa.Column("item_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("location_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("location_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="0: not known yet."),
+    sa.Column("is_active", sa.Boolean, nullable=False, comment="The storefront stocks the item there, as far as is known."),
     sa.Column("counted_quantity", sa.BigInteger, comment="The last count of the warehouse; null: it never counted this shelf."),
     sa.Column("counted_at", Moment),
     sa.Column("counted_key", sa.String(255), comment="Of two counts of one moment the greater key holds."),
@@ -127,13 +128,15 @@ SHELVES = sa.Table(
     sa.Column("seen_by", sa.String(12), comment="event, reading or push."),
     sa.Column("expected_quantity", sa.BigInteger, comment="What the storefront should say by now, given the orders since."),
     sa.Column("read_committed_quantity", sa.BigInteger, comment="Committed by the storefront's own count, when last read."),
-    sa.Column("read_at", Moment),
+    sa.Column("read_at", Moment, comment="The storefront's moment of that reading."),
+    sa.Column("checked_at", Moment, comment="When it was last read, by our clock."),
     sa.Column("tolerated_difference", sa.BigInteger, nullable=False, comment="Units by which others may differ: reported, not corrected."),
-    sa.Column("suspected_difference", sa.BigInteger, comment="Units that appeared unexplained; null: none."),
-    sa.Column("suspected_at", Moment),
-    sa.Column("posted_at", Moment, comment="Moment of the newest posting of an order."),
+    sa.Column("suspected_at", Moment, comment="Since when it shows something unexplained; null: it does not."),
+    sa.Column("trusted_quantity", sa.BigInteger, comment="Of a suspicion: what it should say by now but for the unexplained."),
+    sa.Column("trusted_at", Moment),
+    sa.Column("posted_at", Moment, comment="Moment of the newest posting."),
 )
-sa.Index("stock_shelves_read", SHELVES.c.read_at)
+sa.Index("stock_shelves_checked", SHELVES.c.checked_at)
 RESERVATIONS = sa.Table(
     "stock_reservations",
     METADATA,
