@@ -197,7 +197,7 @@ def open_batches(connection: sa.Connection, lane: str, kinds: Collection[str]) -
         riders = sa.select(STATES.c.seq, STATES.c.object_id, STATES.c.attempts, STATES.c.waits).where(
             STATES.c.batch_id == row.batch_id, STATES.c.state == BATCHED
         )
-        batch.riders = [Rider(*tuple(rider)) for rider in connection.execute(riders.order_by(STATES.c.seq))]
+        batch.riders = [Rider(row[0], row[1], row[2], row[3]) for row in connection.execute(riders.order_by(STATES.c.seq))]
         found.append(batch)
     return found
 

@@ -308,7 +308,7 @@ class _Decision:
             return
         held = self.known.documents[key]
         if key in self.to_fetch or (held.seq is not None and held.is_with_carrier):
-            need, at, waits = FETCH, self.at, 0
+            need, at, waits = FETCH, self.at, max(read.waits for read in riders)
         elif held.is_whole and held.seq is not None:
             self.decided.landing[held.object_id] = None
             self._changed(held)

@@ -70,6 +70,23 @@ class Read:
         return self.topic.name == "orders/create"
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction of a fetched order, as `order_transactions/create` would have brought it."""
+
+    part_id: int
+    digest: str
+    version_at: datetime | None
+    body: bytes
+
+
+def read_transaction(body: bytes) -> Transaction:
+    """Look into a fetched transaction. Raises `UnreadableError`."""
+    document = _document(body)
+    topic = TOPICS["order_transactions/create"]
+    return Transaction(_own_id(document, topic.object_type), _digest(body), _version(topic, document), one_line(body))
+
+
 def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
     """Look into an event. Raises `UnreadableError` where no later try could do better."""
     delivery = event.delivery
@@ -77,7 +94,7 @@ def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
     if topic is None:
         raise UnreadableError("unknown_topic: no lane takes this topic")
     document = _document(delivery.body)
-    digest = blake2b(delivery.body, digest_size=16).hexdigest()
+    digest = _digest(delivery.body)
     body = one_line(delivery.body)
     object_type = delivery.object_type or ("Order" if topic.owner_key else topic.object_type)
     read = Read(event, topic, object_type, delivery.object_id, body, None, digest, attempts=attempts, waits=waits)
@@ -102,6 +119,10 @@ def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
 def one_line(body: bytes) -> bytes:
     """A JSON body on one line: a line feed inside a text would not be JSON, so those that are there stand between values."""
     return body.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in body or b"\r" in body else body
+
+
+def _digest(body: bytes) -> str:
+    return blake2b(body, digest_size=16).hexdigest()
 
 
 def _document(body: bytes) -> Mapping[str, Any]:
