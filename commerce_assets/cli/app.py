@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from commerce_assets.config import SANDBOX_TOKEN, Settings, load_settings
+from commerce_assets.cli import sandbox
+from commerce_assets.cli.output import Json, as_table, show
+from commerce_assets.config import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,13 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="commerce_assets: a retailer's data platform on Dagster, dbt and DuckDB.",
 )
-sandbox_app = typer.Typer(no_args_is_help=True, help="The Shopify-compatible store on loopback.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that broke a contract: list, show, replay.")
-app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StoreDirectory = Annotated[Path | None, typer.Option("--store", help="Folder of the store's state; default <data root>/sandbox.")]
 
 
 def main() -> None:
@@ -44,30 +39,6 @@ def _is_known(error: Exception) -> bool:
 def _fail(message: str) -> None:
     print(f"commerce: {message}", file=sys.stderr)
     raise SystemExit(1)
-
-
-def _store_directory(settings: Settings, store: Path | None) -> Path:
-    return store or settings.data_root / "sandbox"
-
-
-def _print(value: Any, as_json: bool, human: Callable[[Any], str]) -> None:
-    print(json.dumps(value, indent=2, default=str) if as_json else human(value))
-
-
-def _table(summary: dict[str, Any]) -> str:
-    """A summary as lines; what is nested stands indented below its name, empty parts left out."""
-    width = max((len(str(key)) for key in summary), default=0)
-    lines = []
-    for key, value in summary.items():
-        if not isinstance(value, dict):
-            lines.append(f"  {key!s:<{width}}  {value}")
-            continue
-        lines.append(f"  {key}")
-        for name, part in value.items():
-            shown = ", ".join(f"{part[field]} {field}" for field in part) if isinstance(part, dict) else part
-            if not isinstance(part, dict) or part.get("rows", 1):
-                lines.append(f"    {name!s:<{width}}  {shown}")
-    return "\n".join(lines)
 
 
 @app.command()
@@ -117,7 +88,7 @@ def publish(
     settings = load_settings()
     if not rollback:
         raise SystemExit(demo_runner.run_publish(settings, as_json=as_json))
-    _print(rollback_warehouse(settings, to).as_dict(), as_json, _table)
+    show(rollback_warehouse(settings, to).as_dict(), as_json, as_table)
 
 
 @app.command()
@@ -171,64 +142,3 @@ def quarantine_replay(
 
     done = quarantine.replay(load_settings(), family, table)
     print(json.dumps(done, indent=2) if as_json else quarantine.render_replay(done))
-
-
-@sandbox_app.command("serve")
-def sandbox_serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you know why.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8810,
-    store: StoreDirectory = None,
-    access_token: Annotated[str, typer.Option(help="Static access token that the store accepts.")] = SANDBOX_TOKEN,
-    client_id: Annotated[str, typer.Option(help="Client id of the client-credentials grant.")] = "sandbox-client",
-    client_secret: Annotated[str, typer.Option(help="Client secret of the client-credentials grant.")] = "sandbox-secret",  # noqa: S107 - opens nothing but the store on loopback
-    plan: Annotated[str, typer.Option(help="standard or plus: the rate limit.")] = "standard",
-    faults: Annotated[Path | None, typer.Option(help="JSON file of faults to inject.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate: serve HTTPS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
-) -> None:
-    """Serve the sandbox store."""
-    from commerce_assets.sandbox.server import serve
-
-    serve(
-        _store_directory(load_settings(), store),
-        host=host,
-        port=port,
-        access_token=access_token,
-        client_id=client_id,
-        client_secret=client_secret,
-        plan=plan,
-        faults=faults,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-    )
-
-
-@sandbox_app.command("fill")
-def sandbox_fill(
-    scale: Annotated[float, typer.Option(help="1 is about 2,000 customers and 12,000 orders.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same store.")] = 1,
-    dirt: Annotated[float, typer.Option(help="Share of records that break a contract; the list is kept in the store.")] = 0.0,
-    as_of: Annotated[datetime | None, typer.Option(help="The store's 'now'; default now.")] = None,
-    store: StoreDirectory = None,
-    as_json: Json = False,
-) -> None:
-    """Fill the sandbox store with a believable retailer."""
-    from commerce_assets.sandbox.fill import fill
-
-    summary = fill(_store_directory(load_settings(), store), scale=scale, seed=seed, dirt=dirt, as_of=as_of)
-    _print(summary, as_json, _table)
-
-
-@sandbox_app.command("load")
-def sandbox_load(
-    transactions: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Parquet or CSV of transaction lines.")],
-    columns: Annotated[str | None, typer.Option(help='JSON: our name -> column in the file, e.g. {"invoice": "InvoiceNo"}.')] = None,
-    store: StoreDirectory = None,
-    as_json: Json = False,
-) -> None:
-    """Fill the sandbox store from a real transaction file; every line is accounted for by class."""
-    from commerce_assets.sandbox.load import load
-
-    mapping = json.loads(columns) if columns else None
-    summary = load(_store_directory(load_settings(), store), transactions, mapping)
-    _print(summary, as_json, _table)
