@@ -9,6 +9,7 @@ import pytest
 from graphql import FieldNode, GraphQLSchema, build_client_schema, parse, validate
 from support import REPOSITORY, shared_path
 
+from commerce_assets.sources.shopify import documents_by_id
 from commerce_assets.sources.shopify.bulk import BulkOperation, with_filter
 from commerce_assets.sources.shopify.client import document
 from commerce_assets.sources.shopify.download import PartWriter
@@ -27,6 +28,12 @@ def published_schema(name: str) -> GraphQLSchema:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_the_document_is_valid_in_the_published_schema(path):
     errors = validate(published_schema("admin-2026-10.introspection.json.gz"), parse(path.read_text()))
+    assert [error.message for error in errors] == []
+
+
+@pytest.mark.parametrize("name", documents_by_id.queries())
+def test_a_query_made_of_a_bulk_document_is_valid_in_the_published_schema(name):
+    errors = validate(published_schema("admin-2026-10.introspection.json.gz"), parse(documents_by_id.queries()[name]))
     assert [error.message for error in errors] == []
 
 

@@ -1,4 +1,7 @@
-"""What a bulk operation cannot nest: line items of refunds and fulfillments, read page by page within the budget, written in bulk shape."""
+"""What a bulk operation cannot nest: line items of refunds and fulfillments, read page by page within the budget, written in bulk shape.
+
+Belongs here, too: reading many objects by id in batches, a few side by side.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import duckdb
 
@@ -26,6 +29,7 @@ MAX_IDS = 250
 BATCH_POINTS = 800
 """What one query may ask for: below the 1,000 that Shopify allows, since costs are estimated."""
 SCAN_MEMORY = "256MB"
+Answer_co = TypeVar("Answer_co", covariant=True)
 FILES_A_SCAN = 4
 """DuckDB's JSON reader keeps a buffer of each file of a query until its end (measured: 1.1 GB for 45 files, 0.2 GB for one)."""
 
@@ -79,10 +83,9 @@ def drain(
     part_bytes: int = PART_BYTES,
 ) -> Drained:
     """Read all lines of the parents found in `order_files` into `folder/drain-<name>-*.jsonl`."""
-    work = _Work(client, kind, meter)
     parents = missing = rows = told = 0
     with PartWriter(folder, f"drain-{kind.name}", part_bytes) as writer:
-        for count, lost, lines in _side_by_side(work, ids_to_drain(kind, order_files, folder), workers):
+        for count, (lost, lines) in side_by_side(LineReader(client, kind, meter), ids_to_drain(kind, order_files, folder), workers):
             parents, missing, rows = parents + count, missing + lost, rows + len(lines)
             if lines:
                 writer.write(b"".join(lines))
@@ -113,48 +116,71 @@ def ids_to_drain(kind: Drain, order_files: Sequence[Path], scratch: Path) -> Ite
                 yield row[0]
 
 
-def _side_by_side(work: _Work, ids: Iterator[str], workers: int) -> Iterator[tuple[int, int, list[bytes]]]:
-    """Batches in the order of their ids, a few at once, never many ahead of the writer."""
-    executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"drain-{work.kind.name}")
-    running: deque[tuple[int, Future[tuple[int, list[bytes]]]]] = deque()
+class Reader(Protocol[Answer_co]):
+    """Reads objects by id, in any thread."""
+
+    @property
+    def name(self) -> str:
+        """What it reads, for the threads' names."""
+
+    def batch_size(self) -> int:
+        """How many ids the next batch may hold."""
+
+    def read(self, ids: list[str]) -> Answer_co:
+        """Read one batch."""
+
+
+def side_by_side(reader: Reader[Answer_co], ids: Iterable[str], workers: int = WORKERS) -> Iterator[tuple[int, Answer_co]]:
+    """(ids of the batch, its answer) in the order of the ids; a few batches at once, never many ahead of who takes the answers."""
+    executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"drain-{reader.name}")
+    running: deque[tuple[int, Future[Answer_co]]] = deque()
     ahead = 0  # the first batch goes alone: its answer tells what the others cost
     try:
-        for batch in _batches(work, ids):
-            running.append((len(batch), executor.submit(work.read, batch)))
+        for batch in _batches(reader, ids):
+            running.append((len(batch), executor.submit(reader.read, batch)))
             if len(running) > ahead:
                 count, future = running.popleft()
-                yield count, *future.result()
+                yield count, future.result()
             ahead = workers
         while running:
             count, future = running.popleft()
-            yield count, *future.result()
+            yield count, future.result()
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _batches(work: _Work, ids: Iterable[str]) -> Iterator[list[str]]:
+def ids_a_query(client: ShopifyClient, query: str, **variables: Any) -> int:
+    """As many ids as `query` may hold, by what Shopify charged for it before."""
+    points = client.throttle.estimate(query, {"ids": ["x"] * 100, **variables})
+    return max(1, min(MAX_IDS, int(BATCH_POINTS * 100 / points)))
+
+
+def _batches(reader: Reader[Any], ids: Iterable[str]) -> Iterator[list[str]]:
     batch: list[str] = []
-    size = work.batch_size()
+    size = reader.batch_size()
     for parent_id in ids:
         batch.append(parent_id)
         if len(batch) >= size:
             yield batch
-            batch, size = [], work.batch_size()
+            batch, size = [], reader.batch_size()
     if batch:
         yield batch
 
 
-class _Work:
-    """Reading one kind of lines; its methods run in several threads."""
+class LineReader:
+    """Reads one kind of lines; its methods run in several threads."""
 
     def __init__(self, client: ShopifyClient, kind: Drain, meter: Meter | None) -> None:
         self.client, self.kind, self.meter = client, kind, meter
         self.query, self.page_query = document(kind.query), document(kind.page_query)
 
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
     def batch_size(self) -> int:
         """As many ids as one query may hold, by what Shopify charged for the last ones."""
-        points = self.client.throttle.estimate(self.query, {"ids": ["x"] * 100, "first": self.kind.first})
-        return max(1, min(MAX_IDS, int(BATCH_POINTS * 100 / points)))
+        return ids_a_query(self.client, self.query, first=self.kind.first)
 
     def read(self, ids: list[str]) -> tuple[int, list[bytes]]:
         """Missing parents, and the lines of all the others."""
