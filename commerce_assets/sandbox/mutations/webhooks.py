@@ -7,7 +7,6 @@ Metafields named in a subscription are kept and shown, but not added to the payl
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import urllib.parse
 from typing import Any
@@ -16,7 +15,7 @@ from commerce_assets.sandbox.context import Context
 from commerce_assets.sandbox.documents import Doc
 from commerce_assets.sandbox.mutations._shared import Rejected, mutation, new_gid, number_of, user_error
 from commerce_assets.sandbox.resolvers import app_namespace
-from commerce_assets.sandbox.webhooks.subscriptions import KIND, is_filter
+from commerce_assets.sandbox.webhooks.subscriptions import KIND, is_filter, is_loopback
 
 DOES_NOT_EXIST = "Webhook subscription does not exist"
 INPUT = "webhookSubscription"
@@ -126,13 +125,3 @@ def _address_problem(uri: str) -> str | None:
     if any(host == name or host.endswith(f".{name}") for name in INTERNAL):
         return "Address cannot be a Shopify or an internal domain"
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

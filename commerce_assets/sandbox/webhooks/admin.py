@@ -21,10 +21,13 @@ from starlette.routing import Route
 from commerce_assets.sandbox.store import Store
 from commerce_assets.sandbox.webhooks.changes import Recorder
 from commerce_assets.sandbox.webhooks.delivery import Deliverer
+from commerce_assets.sandbox.webhooks.subscriptions import is_loopback
 
 PAGE = 1_000
 LARGEST_PAGE = 20_000
 TOPIC = re.compile(r"[a-z_]+[/.][a-z_/]+")
+ADDRESS = re.compile(r"https?://[^\s/]+\S*")
+MOMENT = re.compile(r"[0-9T:.Z+-]{10,40}")
 STATES = ("pending", "delivered", "failed", "removed", "lost")
 _EVENT = [
     "seq",
@@ -77,7 +80,7 @@ def _json(body: Any, status: int = 200) -> Response:
 
 def _from_here(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
-        if request.client is None or request.client.host not in ("127.0.0.1", "::1", "testclient"):
+        if request.client is None or not is_loopback(request.client.host):
             return _json({"errors": "only from this machine"}, 403)
         try:
             return await handler(request)
@@ -152,4 +155,9 @@ def _wanted(content: bytes) -> tuple[str, bytes, str | None, str | None]:
             raise AdminError(f"base64: {problem}") from problem
     else:
         body = str(wanted["raw"]).encode("utf-8", "surrogatepass") if "raw" in wanted else orjson.dumps(wanted.get("body", {}))
-    return wanted["topic"], body, wanted.get("uri"), wanted.get("triggered_at")
+    uri, triggered_at = wanted.get("uri"), wanted.get("triggered_at")
+    if uri is not None and not ADDRESS.fullmatch(str(uri)):
+        raise AdminError(f"uri is an http(s) address, not {uri!r}")
+    if triggered_at is not None and not MOMENT.fullmatch(str(triggered_at)):
+        raise AdminError(f"triggered_at is a moment like 2026-11-21T04:30:00.123456789Z, not {triggered_at!r}")
+    return wanted["topic"], body, uri, triggered_at

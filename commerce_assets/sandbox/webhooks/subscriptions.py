@@ -5,6 +5,7 @@ Belongs here: reading subscriptions, topic names, included fields. Does not belo
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
@@ -137,3 +138,13 @@ def _fits(term: search.Term, value: Any) -> bool:
     if not term.compare:
         return bool(left.startswith(right[:-1])) if isinstance(right, str) and right.endswith("*") else bool(left == right)
     return bool({">": left > right, ">=": left >= right, "<": left < right, "<=": left <= right}[term.compare])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
