@@ -87,8 +87,8 @@ class StockBooks(Protocol):
     def drop_orders(self, connection: sa.Connection, deletions: Mapping[int, datetime]) -> None:
         """Forget what orders had committed that were deleted at these moments."""
 
-    def observe_levels(self, connection: sa.Connection, levels: Sequence[Mapping[str, Any]]) -> None:
-        """Take inventory_levels/* payloads as observations of what the storefront shows."""
+    def observe_levels(self, connection: sa.Connection, bodies: Sequence[bytes], triggered: Sequence[datetime | None]) -> None:
+        """Take bodies of inventory_levels/* topics as observations of what the storefront shows, with when each was triggered."""
 
 
 class NoStock:
@@ -104,7 +104,7 @@ class NoStock:
     def drop_orders(self, connection: sa.Connection, deletions: Mapping[int, datetime]) -> None:
         """Nothing."""
 
-    def observe_levels(self, connection: sa.Connection, levels: Sequence[Mapping[str, Any]]) -> None:
+    def observe_levels(self, connection: sa.Connection, bodies: Sequence[bytes], triggered: Sequence[datetime | None]) -> None:
         """Nothing."""
 
 
@@ -322,7 +322,7 @@ class Lane:
             return
         if cursor is not None:
             self.cursor = cursor
-        if self.name == "stock" or plan.decided.new_orders or plan.decided.deleted:
+        if self.name in ("stock", "inventory") or plan.decided.new_orders or plan.decided.deleted:
             self.desk.on_stock()
         if any(verdict.need == FETCH for verdict in plan.decided.verdicts.values()):
             self._wake_fetcher()
@@ -430,9 +430,9 @@ class Lane:
         deletions = {object_id: at for (object_type, object_id), at in decided.deleted.items() if object_type == "Order"}
         if deletions:
             stock.drop_orders(connection, deletions)
-        levels = [verdict.read.document for verdict in decided.verdicts.values() if verdict.read.document is not None]
+        levels = [verdict.read for verdict in decided.verdicts.values() if verdict.read.topic.name.startswith("inventory_levels/")]
         if levels:
-            stock.observe_levels(connection, levels)
+            stock.observe_levels(connection, [read.body for read in levels], [read.triggered_at for read in levels])
 
     def _land(
         self, batch: Batch, known: Known, bodies: Mapping[int, tuple[StoredEvent, bytes]], order_ids: Sequence[int] | None = None

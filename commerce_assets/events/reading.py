@@ -39,8 +39,6 @@ class Read:
     object_id: int | None
     body: bytes
     """The payload on one line, otherwise byte for byte."""
-    document: Mapping[str, Any] | None
-    """Kept where a lane looks further into it."""
     digest: str
     version_at: datetime | None = None
     part_type: str | None = None
@@ -97,7 +95,7 @@ def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
     digest = _digest(delivery.body)
     body = one_line(delivery.body)
     object_type = delivery.object_type or ("Order" if topic.owner_key else topic.object_type)
-    read = Read(event, topic, object_type, delivery.object_id, body, None, digest, attempts=attempts, waits=waits)
+    read = Read(event, topic, object_type, delivery.object_id, body, digest, attempts=attempts, waits=waits)
     if topic.carries in (Carries.COMPLIANCE, Carries.CONTROL, Carries.STOCK):
         return read
     if read.object_id is None or not 0 < read.object_id <= _BIGINT_MAX:
@@ -111,8 +109,6 @@ def read_event(event: StoredEvent, attempts: int = 0, waits: int = 0) -> Read:
             raise UnreadableError("no_version: updated_at is missing or no moment")
         read.is_with_carrier = any(_get(each, "shipment_status") in ON_THE_WAY for each in _list(document, "fulfillments"))
         read.awaits = _awaited(document)
-    elif topic.name.startswith("inventory_levels/"):
-        read.document = document
     return read
 
 
