@@ -18,10 +18,12 @@ def open_engine(url: str) -> sa.Engine:
     """An engine for an inbox or the worker's books; makes the folder of a SQLite file. Transactions on SQLite begin IMMEDIATE."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     if parsed.database not in (None, "", ":memory:"):
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    # Parameters hold people's data and are hidden in errors. The inbox has a statement for each number of rows it writes at once.
+    arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False, "cached_statements": 256}
+    engine = sa.create_engine(parsed, connect_args=arguments, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from commerce_assets.events.database import INSTANT, is_sqlite, make_tables, open_engine, reading
 from commerce_assets.events.records import Delivery, StoredEvent
@@ -126,6 +125,7 @@ class Inbox:
 
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
+        self._mark = "?" if is_sqlite(self.engine) else "%s"
         with self._named_errors("opened"):
             make_tables(self.engine, METADATA)
 
@@ -149,21 +149,21 @@ class Inbox:
         with self._named_errors("written"), self.engine.begin() as connection:
             if not is_sqlite(self.engine):
                 connection.execute(_serialise())
-            known = self._known(connection, {delivery.webhook_id for delivery in deliveries})
-            fresh: dict[str, Delivery] = {}
-            repeated: list[Delivery] = []
-            is_new = []
+            first: dict[str, Delivery] = {}
             for delivery in deliveries:
-                new = delivery.webhook_id not in known and delivery.webhook_id not in fresh
-                is_new.append(new)
-                if new:
-                    fresh[delivery.webhook_id] = delivery
+                first.setdefault(delivery.webhook_id, delivery)
+            stored = self._insert(connection, list(first.values()))
+            pending = set(stored)
+            is_new, repeated = [], []
+            for delivery in deliveries:
+                is_new.append(delivery.webhook_id in pending)
+                if is_new[-1]:
+                    pending.remove(delivery.webhook_id)
                 else:
                     repeated.append(delivery)
-            self._insert(connection, list(fresh.values()))
-            for delivery in repeated:
-                connection.execute(_REPEAT, {"id": delivery.webhook_id, "at": _utc(delivery.received_at)})
-            self._count(connection, fresh.values(), repeated, rejections)
+            if repeated:
+                self._repeat(connection, repeated)
+            self._count(connection, [first[webhook_id] for webhook_id in stored], repeated, rejections)
         return is_new
 
     def read(self, after_seq: int, limit: int, topics: Collection[str] | None = None, max_bytes: int = READ_BYTES) -> list[StoredEvent]:
@@ -259,28 +259,37 @@ class Inbox:
             rows = connection.execute(sa.select(INBOX_EVENTS).where(*conditions).order_by(INBOX_EVENTS.c.seq))
             return [_event(row) for row in rows]
 
-    def _known(self, connection: sa.Connection, webhook_ids: set[str]) -> set[str]:
-        column = INBOX_EVENTS.c.webhook_id
-        known: set[str] = set()
-        for some in _in_batches(sorted(webhook_ids), KEYS_A_QUERY):
-            known.update(connection.scalars(sa.select(column).where(column.in_(some))))
-        return known
-
-    def _insert(self, connection: sa.Connection, deliveries: Sequence[Delivery]) -> None:
-        """Many rows a statement: each statement lets go of Python's lock once, not each row (see receiver.py)."""
+    def _insert(self, connection: sa.Connection, deliveries: Sequence[Delivery]) -> set[str]:
+        """Store what is new; its webhook ids. Many rows a statement, for each statement lets go of Python's lock and waits for it again."""
         moment: Any = _sqlite_moment if is_sqlite(self.engine) else _utc
         stored_at = moment(datetime.now(UTC))
+        stored: set[str] = set()
         for some in _in_batches(deliveries, ROWS_A_STATEMENT):
             values: list[Any] = []
-            for delivery in some:
-                received_at = moment(delivery.received_at)
+            for one in some:
+                received_at = moment(one.received_at)
                 values += (
-                    *(delivery.webhook_id, delivery.source, delivery.topic, delivery.shop, delivery.event_id, delivery.api_version),
-                    *(delivery.object_type, delivery.object_id, delivery.triggered_at and moment(delivery.triggered_at)),
-                    *(received_at, received_at, stored_at, 1, json.dumps(dict(delivery.headers)) if delivery.headers else "{}"),
-                    *(len(delivery.body), delivery.body),
+                    *(one.webhook_id, one.source, one.topic, one.shop, one.event_id, one.api_version, one.object_type, one.object_id),
+                    *(one.triggered_at and moment(one.triggered_at), received_at, received_at, stored_at, 1),
+                    *(json.dumps(dict(one.headers)) if one.headers else "{}", len(one.body), one.body),
                 )
-            connection.exec_driver_sql(_insert_statement(len(some), "?" if is_sqlite(self.engine) else "%s"), tuple(values))
+            count = connection.exec_driver_sql(_insert_statement(len(some), self._mark), tuple(values)).rowcount
+            if count == len(some):
+                stored.update(one.webhook_id for one in some)
+            else:  # nobody else appends now: the newest rows are those of this statement
+                stored.update(connection.scalars(_NEWEST, {"count": count}))
+        return stored
+
+    def _repeat(self, connection: sa.Connection, repeated: Sequence[Delivery]) -> None:
+        """Count what came again; as a rule one statement for all."""
+        last = max(_utc(one.received_at) for one in repeated)
+        by_times: dict[int, list[str]] = {}
+        for webhook_id, times in Counter(one.webhook_id for one in repeated).items():
+            by_times.setdefault(times, []).append(webhook_id)
+        for times, webhook_ids in by_times.items():
+            for some in _in_batches(webhook_ids, KEYS_A_QUERY):
+                values = {"deliveries": INBOX_EVENTS.c.deliveries + times, "last_received_at": last}
+                connection.execute(sa.update(INBOX_EVENTS).where(INBOX_EVENTS.c.webhook_id.in_(some)).values(values))
 
     def _count(
         self, connection: sa.Connection, fresh: Collection[Delivery], repeated: Sequence[Delivery], rejections: Sequence[Rejection]
@@ -290,12 +299,10 @@ class Inbox:
             counts.update((_hour(delivery.received_at), delivery.source, delivery.topic, outcome, "") for delivery in deliveries)
         for one in rejections:
             counts[_hour(one.received_at), one.source, one.topic, REJECTED, one.reason] += one.count
-        insert = (sqlite if is_sqlite(self.engine) else postgresql).insert(INBOX_COUNTS)
-        adding = insert.on_conflict_do_update(
-            index_elements=list(INBOX_COUNTS.primary_key), set_={"count": INBOX_COUNTS.c["count"] + insert.excluded["count"]}
-        )
-        names = ("hour", "source", "topic", "outcome", "reason")
-        connection.execute(adding, [{**dict(zip(names, key, strict=True)), "count": count} for key, count in counts.items()])
+        moment: Any = _sqlite_moment if is_sqlite(self.engine) else _utc
+        for some in _in_batches(list(counts.items()), ROWS_A_STATEMENT):
+            values = [value for (hour, *names), count in some for value in (moment(hour), *names, count)]
+            connection.exec_driver_sql(_count_statement(len(some), self._mark), tuple(values))
 
     @contextmanager
     def _named_errors(self, done: str) -> Iterator[None]:
@@ -312,11 +319,7 @@ class Inbox:
             ) from None
 
 
-_REPEAT = (
-    sa.update(INBOX_EVENTS)
-    .where(INBOX_EVENTS.c.webhook_id == sa.bindparam("id"))
-    .values(deliveries=INBOX_EVENTS.c.deliveries + 1, last_received_at=sa.bindparam("at", type_=INSTANT))
-)
+_NEWEST = sa.select(INBOX_EVENTS.c.webhook_id).order_by(INBOX_EVENTS.c.seq.desc()).limit(sa.bindparam("count"))
 
 
 def _serialise() -> sa.Select[Any]:
@@ -371,21 +374,31 @@ def _event(row: sa.Row[Any]) -> StoredEvent:
 @lru_cache(maxsize=2 * ROWS_A_STATEMENT)
 def _insert_statement(rows: int, mark: str) -> str:
     row = f"({', '.join([mark] * len(_COLUMNS))})"
-    return f"INSERT INTO inbox_events ({', '.join(_COLUMNS)}) VALUES {', '.join([row] * rows)}"
+    return f"INSERT INTO inbox_events ({', '.join(_COLUMNS)}) VALUES {', '.join([row] * rows)} ON CONFLICT (webhook_id) DO NOTHING"
+
+
+@lru_cache(maxsize=2 * ROWS_A_STATEMENT)
+def _count_statement(rows: int, mark: str) -> str:
+    names = [column.name for column in INBOX_COUNTS.columns]
+    row = f"({', '.join([mark] * len(names))})"
+    adding = f"ON CONFLICT ({', '.join(names[:-1])}) DO UPDATE SET count = inbox_counts.count + excluded.count"
+    return f"INSERT INTO inbox_counts ({', '.join(names)}) VALUES {', '.join([row] * rows)} {adding}"
 
 
 def _sqlite_moment(moment: datetime) -> str:
     """As SQLAlchemy writes moments to SQLite."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    return _utc(moment).isoformat(sep=" ", timespec="microseconds")[:26]
 
 
 def _utc(moment: datetime) -> datetime:
     """SQLite gives moments without their zone, which is UTC."""
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return _utc(moment).replace(minute=0, second=0, microsecond=0)
 
 
 def _error_code(error: sa.exc.SQLAlchemyError) -> int | str:
