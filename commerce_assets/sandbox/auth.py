@@ -46,8 +46,8 @@ class Authority:
         if self.store.token(FIRST_REFRESH_TOKEN) is None:
             self.store.put_token(FIRST_REFRESH_TOKEN, "refresh", self.scopes, time.time() + REFRESH_SECONDS, self.client_id)
 
-    def check(self, token: str | None) -> Grant | None:
-        """What a token may do; None where it is unknown, expired or missing."""
+    def check_static(self, token: str | None) -> Grant | None:
+        """What the static token, or one of its shoppers', may do; None for any other. Does not read the store."""
         if not token:
             return None
         if hmac.compare_digest(token.encode(), self.access_token.encode()):
@@ -55,6 +55,13 @@ class Authority:
         owner, shopper, which = token.rpartition(SHOPPER)
         if shopper and which.isdecimal() and hmac.compare_digest(owner.encode(), self.access_token.encode()):
             return Grant(self.scopes, f"shopper-{which}")
+        return None
+
+    def check(self, token: str | None) -> Grant | None:
+        """What a token may do; None where it is unknown, expired or missing."""
+        granted = self.check_static(token)
+        if granted is not None or not token:
+            return granted
         known = self.store.token(token)
         if known is None or known["kind"] == "refresh" or (known["expiresAt"] is not None and known["expiresAt"] < time.time()):
             return None

@@ -183,8 +183,9 @@ def _instead(struck: dict[str, Fault]) -> Response | None:
 def build_app(sandbox: Sandbox) -> Starlette:
     """The ASGI application of a store."""
 
-    def granted(request: Request) -> Grant | None:
-        return sandbox.authority.check(request.headers.get("x-shopify-access-token"))
+    async def granted(request: Request) -> Grant | None:
+        token = request.headers.get("x-shopify-access-token")
+        return sandbox.authority.check_static(token) or await run_in_threadpool(sandbox.authority.check, token)
 
     async def healthz(_: Request) -> Response:
         return json_response({"status": "ok"})
@@ -193,7 +194,7 @@ def build_app(sandbox: Sandbox) -> Starlette:
         asked = request.path_params["version"]
         if not VERSION.fullmatch(asked):
             return json_response({"errors": "Not Found"}, 404)
-        grant = await run_in_threadpool(granted, request)
+        grant = await granted(request)
         if grant is None:
             return json_response({"errors": UNAUTHORIZED}, 401)
         text, variables, name = await _graphql_request(request)
@@ -213,7 +214,7 @@ def build_app(sandbox: Sandbox) -> Starlette:
         return json_response(body, 200, {"X-Shopify-API-Version": version, "X-Shopify-Stage": "sandbox"})
 
     async def shop(request: Request) -> Response:
-        grant = await run_in_threadpool(granted, request)
+        grant = await granted(request)
         if grant is None:
             return json_response({"errors": UNAUTHORIZED}, 401)
         doc = sandbox.store.shop() or {}
@@ -231,7 +232,7 @@ def build_app(sandbox: Sandbox) -> Starlette:
         return json_response({"shop": body}, 200, {"X-Shopify-API-Version": served_version(request.path_params["version"])})
 
     async def access_scopes(request: Request) -> Response:
-        grant = await run_in_threadpool(granted, request)
+        grant = await granted(request)
         if grant is None:
             return json_response({"errors": UNAUTHORIZED}, 401)
         return json_response({"access_scopes": [{"handle": handle} for handle in sorted(grant.scopes)]})
