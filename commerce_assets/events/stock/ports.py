@@ -92,10 +92,12 @@ class RowError(Protocol):
 
 
 class SetAnswer(Protocol):
-    """The answer to a push: done when there are no errors."""
+    """The answer to a push: done when there are no errors; `set_at` is the storefront's own moment of it, where it changed anything."""
 
     @property
     def errors(self) -> Sequence[RowError]: ...
+    @property
+    def set_at(self) -> datetime | None: ...
 
 
 class StockStorefront(Protocol):

@@ -175,12 +175,9 @@ TARGETS = sa.Table(
     ),
     sa.Column("reason", sa.Text, comment="Why it was refused."),
 )
-sa.Index(
-    "stock_targets_open",
-    TARGETS.c.state,
-    sqlite_where=TARGETS.c.state != "settled",
-    postgresql_where=TARGETS.c.state != "settled",
-)
+# A literal, not a parameter: SQLite uses a partial index only where the query says the very same.
+IS_OPEN = TARGETS.c.state != sa.literal_column("'settled'")
+sa.Index("stock_targets_open", TARGETS.c.state, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 PUSHES = sa.Table(
     "stock_pushes",
     METADATA,
@@ -192,7 +189,8 @@ PUSHES = sa.Table(
     sa.Column("finished_at", Moment),
     sa.Column("reason", sa.Text, comment="Codes of the refusal."),
 )
-sa.Index("stock_pushes_open", PUSHES.c.made_at, sqlite_where=PUSHES.c.state == "open", postgresql_where=PUSHES.c.state == "open")
+IS_ON_ITS_WAY = PUSHES.c.state == sa.literal_column("'open'")
+sa.Index("stock_pushes_open", PUSHES.c.made_at, sqlite_where=IS_ON_ITS_WAY, postgresql_where=IS_ON_ITS_WAY)
 PUSH_ROWS = sa.Table(
     "stock_push_rows",
     METADATA,
