@@ -199,11 +199,12 @@
         Rows without a change of their document: replayed from quarantine, or of a micro-batch landed again. Those of a new or
         folded micro-batch came with their documents, of which the notes tell.
     -#}
-    {%- set known, names = [], [] -%}
+    {%- set known, names, again = [], [], [] -%}
     {%- for file in changed_files or [] -%} {%- do known.append(file.name) if not file.is_there -%} {%- endfor -%}
-    {%- for file in changed_files or [] -%}
-        {%- do names.append(file.name)
-            if file.is_there and ("/partition=events-" not in file.name or file.name in known) -%}
+    {%- for file in changed_files or [] if file.is_there -%}
+        {%- if "/partition=events-" not in file.name -%} {%- do names.append(file.name) -%}
+        {%- elif file.name in known -%} {%- do again.append(file.name) -%}
+        {%- endif -%}
     {%- endfor -%}
     {%- set find_changed -%}
         create or replace temporary table {{ changed }} as
@@ -219,10 +220,16 @@
             select order_id
             from bookkeeping.order_changes
             where change_no > (select change_no from {{ bookkeeping("__seen") }})
-            {%- if names %}
+            {%- if names + again %}
                 union
                 select order_id
-                from read_parquet(['{{ names | join("', '") }}'])
+                from read_parquet(['{{ (names + again) | join("', '") }}'])
+            {%- endif %}
+            {%- if again %}
+                union
+                select order_id
+                from {{ this }}
+                where contains(_source_file, '/events-')
             {%- endif %}
         {%- endif %}
     {%- endset -%}

@@ -589,7 +589,7 @@ def write_lake(lake: Path, store: Store, loaded_at: datetime = LOADED_AT, compac
     for contract in TABLES:
         rows = landed(store, contract.name, loaded_at, f"storefront/{contract.family}/full/part-00000.jsonl")
         if contract.family == "orders":
-            _write_by_period(lake, contract.name, rows, "%Y-%m" if compacted else "%Y-%m-%d")
+            write_by_period(lake, contract.name, rows, "%Y-%m" if compacted else "%Y-%m-%d")
         else:
             write_partition(lake, contract.name, f"{loaded_at:%Y-%m-%d}" if contract.family == "inventory" else "all", rows)
 
@@ -611,7 +611,8 @@ def write_scores(lake: Path, scores: pl.DataFrame) -> None:
     scores.select(pl.col(name).cast(dtype) for name, dtype in SCORE_COLUMNS.items()).write_parquet(folder / "data.parquet")
 
 
-def _write_by_period(lake: Path, name: str, rows: pl.DataFrame, period: str) -> None:
+def write_by_period(lake: Path, name: str, rows: pl.DataFrame, period: str) -> None:
+    """Rows into the partitions of their versions' periods, days or months."""
     by_period = rows.with_columns(pl.col("_version_at").dt.strftime(period).alias("partition"))
     for (partition,), part in by_period.partition_by("partition", as_dict=True, include_key=False).items():
         write_partition(lake, name, str(partition), part)
@@ -631,8 +632,10 @@ def drop_partition(lake: Path, family: str, partition: str) -> None:
             shutil.rmtree(lake / "raw" / contract.source / contract.name / f"partition={partition}", ignore_errors=True)
 
 
-def touch_orders(lake: Path, store: Store, share: float, day: date, loaded_at: datetime, seed: int = 1) -> list[int]:
-    """Land a newer version of a share of the orders in the partition of `day`; the older versions stay where they are.
+def touch_orders(
+    lake: Path, store: Store, share: float, day: date, loaded_at: datetime, seed: int = 1, partition: str | None = None
+) -> list[int]:
+    """Land a newer version of a share of the orders in the partition of `day`, or the one named; the older versions stay where they are.
 
     Of the orders touched a tenth is cancelled, a tenth loses all but its first line, and the rest gets a refund of the
     first line's units that were not yet given back.
@@ -695,6 +698,6 @@ def touch_orders(lake: Path, store: Store, share: float, day: date, loaded_at: d
     )
     changed = Store({name: rows.drop("change", strict=False) for name, rows in frames.items()}, store.seed)
     for name in changed.frames:
-        rows = landed(changed, name, loaded_at, f"storefront/orders/{day:%Y-%m-%d}/part-00000.jsonl")
-        write_partition(lake, name, f"{day:%Y-%m-%d}", rows)
+        home = partition or f"{day:%Y-%m-%d}"
+        write_partition(lake, name, home, landed(changed, name, loaded_at, f"storefront/orders/{home}/part-00000.jsonl"))
     return [int(order_id) for order_id in chosen]

@@ -15,11 +15,13 @@ import pytest
 from integration.lake_fixture import (
     LOADED_AT,
     Store,
+    conform,
     drop_partition,
     landed,
     make_store,
     swept,
     touch_orders,
+    write_by_period,
     write_empty,
     write_lake,
     write_partition,
@@ -27,6 +29,7 @@ from integration.lake_fixture import (
 )
 
 from commerce_assets.contracts import TABLES, table
+from commerce_assets.lake import Lake, fold_events
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = REPOSITORY / "dbt_project"
@@ -259,15 +262,12 @@ def _next_snapshot(lake: Path, store: Store) -> None:
 
 
 def _compacted(lake: Path, store: Store) -> None:
-    """Two closed months' files become one partition: the same rows lie in another file."""
+    """A month's file and its days' files hold the same rows: they lie elsewhere now."""
     for contract in TABLES:
-        if contract.family == "orders":
-            folder = lake / "raw" / contract.source / contract.name
-            both = [folder / f"partition={month}" for month in ("2025-09", "2025-10") if (folder / f"partition={month}").exists()]
-            rows = pl.concat([pl.read_parquet(path / "data.parquet") for path in both])
-            for path in both:
-                (path / "data.parquet").unlink()
-            write_partition(lake, contract.name, "2025-09", rows)
+        month = lake / "raw" / contract.source / contract.name / "partition=2025-09" / "data.parquet"
+        if contract.family == "orders" and month.exists():
+            write_by_period(lake, contract.name, pl.read_parquet(month), "%Y-%m-%d")
+            month.unlink()
 
 
 def _children_removed(lake: Path, store: Store) -> None:
@@ -291,11 +291,77 @@ def _nothing_left(lake: Path, store: Store) -> None:
     write_empty(lake)
 
 
+FIRST_BATCH = "events-20261203T060000000000-orders"
+TOLD_AT = LOADED_AT + timedelta(days=1, hours=1)
+SECOND_BATCH = "events-20261203T070000000000-orders"
+
+
+def _event_batch(lake: Path, store: Store) -> None:
+    """A micro-batch of orders, some in the version that a pull brought too, with other children."""
+    touch_orders(lake, store, 0.05, TODAY, LOADED_AT + timedelta(hours=3), seed=11, partition=FIRST_BATCH)
+
+
+def _next_batch_and_fold(lake: Path, store: Store) -> None:
+    """Another micro-batch, which no build saw before it was folded with the first."""
+    touch_orders(lake, store, 0.03, TODAY + timedelta(days=1), LOADED_AT + timedelta(hours=4), seed=12, partition=SECOND_BATCH)
+    folded = fold_events(Lake(lake), "orders")
+    assert folded is not None
+    assert folded.partitions == (FIRST_BATCH, SECOND_BATCH)
+
+
+def _pull_after_events(lake: Path, store: Store) -> None:
+    """A pull brings what events brought, and more."""
+    touch_orders(lake, store, 0.05, TODAY, LOADED_AT + timedelta(hours=8), seed=11)
+
+
+def _batch_landed_again(lake: Path, store: Store) -> None:
+    """The partition of micro-batches is written anew: the same versions of fewer orders, with fewer refunds."""
+    for name in ("orders", "refunds"):
+        folder = lake / "raw/storefront" / name / f"partition={SECOND_BATCH}"
+        rows = pl.read_parquet(folder / "folded.parquet")
+        (folder / "folded.parquet").unlink()
+        rows.head(int(len(rows) * 0.7)).write_parquet(folder / "folded.parquet")
+
+
+def _deletions_told(lake: Path, store: Store) -> None:
+    """Events tell of deletions; one of them is older than the version that the lake holds."""
+    objects = {
+        "object_type": ["order", "order", "customer", "product"],
+        "object_id": [
+            store["orders"]["order_id"][7],
+            store["orders"]["order_id"][8],
+            store["customers"]["customer_id"][1],
+            store["products"]["product_id"][1],
+        ],
+        "deleted_at": [TOLD_AT, datetime(2024, 1, 1, tzinfo=UTC), TOLD_AT, TOLD_AT],
+    }
+    state = Store({"deleted_ids": conform("deleted_ids", objects, 4)}, store.seed)
+    rows = landed(state, "deleted_ids", TOLD_AT, f"storefront/deletions/{FIRST_BATCH}/part-00000.jsonl")
+    write_partition(lake, "deleted_ids", FIRST_BATCH, rows)
+
+
+def _deletions_unsaid(lake: Path, store: Store) -> None:
+    drop_partition(lake, "deletions", FIRST_BATCH)
+
+
+def _events_of_stock(lake: Path, store: Store) -> None:
+    """Events count a few items again: after the day's pull, and before the next day's, which will be the first of that day."""
+    for hours in (1, 22):
+        moment = LOADED_AT + timedelta(hours=hours)
+        items = store["inventory_items"].head(6 + hours % 5)
+        levels = store["inventory_levels"].join(items.select("inventory_item_id"), on="inventory_item_id", how="semi")
+        levels = levels.with_columns(pl.col("available_quantity") - 7).gather_every(2)
+        state = Store({"inventory_items": items, "inventory_levels": levels}, store.seed)
+        for name in ("inventory_items", "inventory_levels"):
+            partition = f"events-{moment:%Y%m%dT%H%M%S%f}-inventory"
+            write_partition(lake, name, partition, landed(state, name, moment, f"storefront/inventory/{partition}/part-00000.jsonl"))
+
+
 # Several changes a build, because a build takes seconds; each touches orders of its own.
 STEPS: list[list[Change]] = [
-    [_newer_versions, _sweep, _replayed_lines],
-    [_fall_back, _late_commit, _next_snapshot, _compacted],
-    [_children_removed, _orders_gone],
+    [_newer_versions, _sweep, _replayed_lines, _event_batch, _events_of_stock, _deletions_told],
+    [_fall_back, _late_commit, _next_snapshot, _compacted, _next_batch_and_fold],
+    [_children_removed, _orders_gone, _pull_after_events, _batch_landed_again, _deletions_unsaid],
     [_nothing_left],
 ]
 
@@ -337,26 +403,22 @@ def test_a_build_that_ended_between_two_models_is_made_good_by_the_next(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("dbt_incremental")
-@pytest.mark.parametrize(
-    "older",
-    [
-        "drop schema bookkeeping cascade",
-        "drop table bookkeeping.versions; drop table bookkeeping.stg_storefront__refunds__seen",
-        "update bookkeeping.versions set version = 'older'; alter table marts.fct_order drop column tags",
-    ],
-    ids=["no-notes", "no-versions", "other-columns"],
-)
-def test_a_file_of_an_older_version_is_built_in_full(tmp_path: Path, older: str) -> None:
+def test_a_file_of_an_older_version_is_built_in_full(tmp_path: Path) -> None:
     warehouse, store = Warehouse(tmp_path), make_store(60)
     write_lake(warehouse.lake, store, compacted=True)
     warehouse.dbt("run")
     shutil.copy(warehouse.path(), warehouse.path("first"))
-    with duckdb.connect(str(warehouse.path())) as connection:
-        connection.execute(older)
-        connection.execute("update marts.fct_order set total_amount = -1; update marts.customer_360 set order_count = -1")
-    done = warehouse.dbt("run")
-    assert "was built by another version of the project" in done.stdout
-    assert _differences(warehouse, "first", "build") == {}
+    for older in (
+        "drop schema bookkeeping cascade",
+        "drop table bookkeeping.versions; drop table bookkeeping.stg_storefront__refunds__seen",
+        "update bookkeeping.versions set version = 'older'; alter table marts.fct_order drop column tags",
+    ):
+        with duckdb.connect(str(warehouse.path())) as connection:
+            connection.execute(older)
+            connection.execute("update marts.fct_order set total_amount = -1; update marts.customer_360 set order_count = -1")
+        done = warehouse.dbt("run")
+        assert "was built by another version of the project" in done.stdout, older
+        assert _differences(warehouse, "first", "build") == {}, older
     assert "another version" not in warehouse.dbt("run").stdout
 
 
