@@ -144,7 +144,7 @@ def fetch_locations(client: ShopifyClient, dest: Path, progress: Progress = sile
     """All locations, inactive ones too, page by page."""
     work = _Work(client, dest, "locations", progress, None)
     with PartWriter(dest, "part") as writer:
-        for node in _location_pages(client, work.meter):
+        for node in location_pages(client, work.meter):
             writer.write(json.dumps(node, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         written = writer.commit()
     progress(f"locations: {written.lines:,} read")
@@ -216,7 +216,8 @@ class _Work:
         )
 
 
-def _location_pages(client: ShopifyClient, meter: Meter) -> Iterator[dict[str, Any]]:
+def location_pages(client: ShopifyClient, meter: Meter | None = None) -> Iterator[dict[str, Any]]:
+    """All locations, inactive ones too."""
     cursor: str | None = None
     while True:
         page = client.execute(document("locations"), {"first": LOCATIONS_PAGE, "after": cursor}, meter=meter)["locations"]
