@@ -539,7 +539,8 @@ class Fetcher:
 
     def _finish(self, batch: Batch, fetched: FetchedDocuments, landed: Landed, fetched_at: datetime) -> None:
         """The second transaction: documents, parts, stock, outcomes, report."""
-        found = fetched.versions
+        # What a contract refused is not held: its event is to be replayed, and must then not look as if it were covered.
+        found = {object_id: at for object_id, at in fetched.versions.items() if object_id not in landed.refused}
         with self.lane.lock, self.desk.writing() as connection:
             known = load_known(connection, {(self.object_type, object_id) for object_id in found})
             events = self._events_of(connection, batch)
