@@ -22,6 +22,7 @@ from commerce_assets.defs.activation.customer_scores import KEY as PUSH_KEY
 from commerce_assets.defs.activation.customer_scores import push_scores
 from commerce_assets.defs.automation import RANGE_END_TAG, RANGE_START_TAG
 from commerce_assets.defs.dagster_home import open_instance, quick_storage
+from commerce_assets.defs.observability.books import EVENT_LOG, STOCK_BOOKS
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
 from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
 from commerce_assets.defs.storefront.coverage import days_due, reports_of
@@ -198,15 +199,16 @@ def _pull_storefront(pipeline: "_Pipeline", summary: PipelineSummary, *, full: b
 
 
 def _build_and_activate(pipeline: "_Pipeline", summary: PipelineSummary) -> None:
-    """Marts, scores, sync models, publish, push: each only when what it stands on was built."""
+    """Marts, scores, sync models, figures, publish, push: each only when what it stands on was built."""
     stages: list[tuple[str, Sequence[dg.AssetKey], str]] = [
-        ("warehouse", pipeline.models(behind_scores=False), "dbt builds and tests staging, intermediate and marts"),
+        ("warehouse", pipeline.models("dbt_models"), "dbt builds and tests staging, intermediate and marts"),
         ("scores", [SCORES_KEY], "scoring customers"),
-        ("sync models", pipeline.models(behind_scores=True), "dbt builds and tests what is to be pushed"),
+        ("sync models", pipeline.models("dbt_sync_models"), "dbt builds and tests what is to be pushed"),
+        ("figures", [EVENT_LOG, STOCK_BOOKS, *pipeline.models("dbt_ops_models")], "measuring the platform itself"),
         ("publish", [PUBLISHED_KEY], "copying, auditing and publishing the warehouse"),
         ("push", [PUSH_KEY], "pushing scores to the storefront"),
     ]
-    needs = {"scores": "warehouse", "sync models": "scores", "publish": "warehouse", "push": "sync models"}
+    needs = {"scores": "warehouse", "sync models": "scores", "figures": "warehouse", "publish": "warehouse", "push": "sync models"}
     done: dict[str, bool] = {}
     for name, keys, doing in stages:
         if name in needs and not done[needs[name]]:
@@ -223,8 +225,9 @@ def _build_and_activate(pipeline: "_Pipeline", summary: PipelineSummary) -> None
 
 
 def _note(summary: PipelineSummary, name: str, result: dg.ExecuteInProcessResult) -> None:
-    if name in ("warehouse", "sync models"):
-        built = {str(event.asset_key) for event in result.get_asset_materialization_events()}
+    if name in ("warehouse", "sync models", "figures"):
+        keys = {event.asset_key for event in result.get_asset_materialization_events() if event.asset_key}
+        built = {key for key in keys if key.path[0] == "warehouse"}
         summary.tables_built += len(built)
     elif name == "scores":
         summary.customers_scored = int(_metadata(result, SCORES_KEY).get("dagster/row_count", 0))
@@ -289,9 +292,8 @@ class _Pipeline:
             self.progress(f"{name}: FAILED: {problem}")
         return Stage(name, time.monotonic() - started, problems), result
 
-    def models(self, *, behind_scores: bool) -> list[dg.AssetKey]:
-        """dbt's models, by whether they come before the scores or after."""
-        name = "dbt_sync_models" if behind_scores else "dbt_models"
+    def models(self, name: str) -> list[dg.AssetKey]:
+        """The models of one of dbt's steps: dbt_models, dbt_sync_models, dbt_ops_models."""
         return [
             key
             for asset in self.definitions.assets or ()

@@ -7,9 +7,12 @@ import dagster as dg
 from commerce_assets.config import Settings
 from commerce_assets.defs import automation
 from commerce_assets.defs.activation.customer_scores import customer_scores_push
+from commerce_assets.defs.events.checks import event_checks
+from commerce_assets.defs.events.sensor import events_sensor
 from commerce_assets.defs.freshness import with_freshness
 from commerce_assets.defs.gates import gate_before
 from commerce_assets.defs.lake.compaction import compaction_job
+from commerce_assets.defs.observability.books import observability_assets
 from commerce_assets.defs.resources import default_resources
 from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
 from commerce_assets.defs.scoring.customer_rfm import customer_rfm
@@ -18,7 +21,7 @@ from commerce_assets.defs.warehouse.dbt import dbt_definitions
 from commerce_assets.defs.warehouse.published import published_warehouse
 from commerce_assets.warehouse.dbt import DbtFiles
 
-MARTS = "marts"
+MARTS, FIGURES = "marts", "ops"
 
 
 def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
@@ -26,11 +29,13 @@ def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
     files = DbtFiles.of(settings)
     storefront = storefront_assets(settings)
     dbt = dbt_definitions(files, files.manifest())
-    assets = with_freshness([*storefront, *dbt, customer_rfm])
-    marts = [spec.key for definition in dbt for spec in definition.specs if spec.group_name == MARTS]
+    assets = with_freshness([*storefront, *dbt, customer_rfm, *observability_assets()])
+    marts, figures = (
+        [spec.key for definition in dbt for spec in definition.specs if spec.group_name == group] for group in (MARTS, FIGURES)
+    )
     assets += with_freshness(
         [
-            published_warehouse([*marts, SCORES_KEY], gate_before([*marts, SCORES_KEY], assets)),
+            published_warehouse([*marts, *figures, SCORES_KEY], gate_before([*marts, SCORES_KEY], assets)),
             customer_scores_push(lambda upstream: gate_before(upstream, assets)),
         ]
     )
@@ -48,9 +53,10 @@ def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=assets,
+        asset_checks=event_checks(),
         jobs=[compaction],
         schedules=schedules,
-        sensors=[automation.sensor()],
+        sensors=[automation.sensor(), events_sensor(dbt[0])],
         resources={**default_resources(settings), **overrides},
         executor=dg.in_process_executor,
     )

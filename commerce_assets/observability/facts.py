@@ -95,6 +95,8 @@ class WarehouseFact:
     mart_version_at: datetime | None = None
     built_at: datetime | None = None
     build_id: str | None = None
+    is_backfilled: bool = False
+    """The build found it there already: it does not say when it came."""
     published_version: str | None = None
     published_at: datetime | None = None
     first_published_version: str | None = None
@@ -266,7 +268,7 @@ def _warehouse_fact(connection: duckdb.DuckDBPyConnection, path: Path, order_id:
 
     read("staging.stg_storefront__orders", {"staged_version_at": "_version_at"})
     read("marts.fct_order", {"mart_version_at": "updated_at", "is_reportable": "is_reportable"})
-    read("ops.order_builds", {"built_at": "built_at", "build_id": "build_id"})
+    read("ops.order_builds", {"built_at": "built_at", "build_id": "build_id", "is_backfilled": "is_backfilled"})
     if not is_build:
         newest = connection.execute("select version, published_at from main.published order by version desc limit 1").fetchone()
         if newest:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from commerce_assets.activation.ledger import CHANGES, RUNS
@@ -27,117 +26,11 @@ from commerce_assets.events.stock.tables import DRIFT, ITEMS, PUSH_ROWS, SHELVES
 from commerce_assets.events.topics import TOPICS
 from commerce_assets.lake import Lake
 from commerce_assets.observability.facts import NOT_TAKEN, ORDER_SYNC, looking
+from commerce_assets.observability.tables import EVENT_TABLES, FLOW_TABLES, STOCK_TABLES, TABLES, Schema
 from commerce_assets.warehouse import reading as reading_warehouse
 
 KEPT_DAYS = 30
 PAGE_ROWS = 100_000
-_INSTANT = pl.Datetime("us", "UTC")
-_BIGINT, _TEXT = pl.Int64(), pl.String()
-
-Schema = dict[str, pl.DataType]
-EVENT_TABLES: dict[str, Schema] = {
-    "events": {
-        "seq": _BIGINT,
-        **dict.fromkeys(("webhook_id", "source", "lane", "topic", "event_id", "object_type"), _TEXT),
-        "object_id": _BIGINT,
-        "state": _TEXT,
-        "reason": _TEXT,
-        "attempts": _BIGINT,
-        **dict.fromkeys(("triggered_at", "received_at", "stored_at", "decided_at", "landed_at", "finished_at"), _INSTANT),
-        "batch_id": _TEXT,
-        "source_file": _TEXT,
-        "line": _BIGINT,
-    },
-    "webhook_hours": {"hour_at": _INSTANT, **dict.fromkeys(("source", "topic", "outcome", "reason"), _TEXT), "delivery_count": _BIGINT},
-    "landings": {
-        **dict.fromkeys(("day", "family", "lane", "kind", "status"), _TEXT),
-        **dict.fromkeys(("batch_count", "event_count", "object_count", "row_count", "quarantined_count"), _BIGINT),
-    },
-    "reconciliations": {
-        "object_type": _TEXT,
-        **dict.fromkeys(("since_at", "until_at", "started_at", "finished_at"), _INSTANT),
-        **dict.fromkeys(("seen_count", "missed_count"), _BIGINT),
-    },
-    "interventions": {
-        "kind": _TEXT,
-        "taken_at": _INSTANT,
-        **dict.fromkeys(("taken_by", "topic", "object_type"), _TEXT),
-        "object_id": _BIGINT,
-        "was_reason": _TEXT,
-        "row_count": _BIGINT,
-    },
-}
-"""What became of events; `events.state` is `stored` until a lane takes the event."""
-FLOW_TABLES: dict[str, Schema] = {
-    "loads": {
-        **dict.fromkeys(("load_id", "family"), _TEXT),
-        "is_replay": pl.Boolean(),
-        "loaded_at": _INSTANT,
-        **dict.fromkeys(("read_count", "accepted_count", "quarantined_count", "duplicate_count"), _BIGINT),
-    },
-    "refused_rows": {
-        **dict.fromkeys(("table_name", "load_id"), _TEXT),
-        "root_id": _BIGINT,
-        "failed_rules": pl.List(pl.String()),
-        "source_file": _TEXT,
-        "line": _BIGINT,
-        "loaded_at": _INSTANT,
-    },
-    "publishes": {"version": _TEXT, "published_at": _INSTANT, "run_id": _TEXT},
-    "customer_scores": {"customer_id": _BIGINT, "scored_at": _INSTANT},
-    "push_runs": {"run_id": _TEXT, "status": _TEXT, "started_at": _INSTANT, "finished_at": _INSTANT},
-    "pushes": {
-        "customer_id": _BIGINT,
-        **dict.fromkeys(("run_id", "operation", "outcome", "changed_fields"), _TEXT),
-        "intended_at": _INSTANT,
-        "resolved_at": _INSTANT,
-    },
-}
-"""What else an order's flight passes: loads, quarantine, publishes, scores, pushes."""
-STOCK_TABLES: dict[str, Schema] = {
-    "stock_shelves": {
-        **dict.fromkeys(("item_id", "location_id"), _BIGINT),
-        "sku": _TEXT,
-        "tier": _BIGINT,
-        **dict.fromkeys(
-            (
-                *("on_hand_quantity", "committed_quantity", "reserved_quantity", "safety_quantity", "available_quantity"),
-                *("seen_quantity", "expected_quantity", "suspected_difference", "tolerated_difference"),
-            ),
-            _BIGINT,
-        ),
-        **dict.fromkeys(("confirmed_at", "seen_at", "suspected_at"), _INSTANT),
-        "seen_by": _TEXT,
-        "target_quantity": _BIGINT,
-        "target_state": _TEXT,
-        "target_changed_at": _INSTANT,
-        "target_acknowledged_at": _INSTANT,
-    },
-    "stock_syncs": {
-        "push_id": _TEXT,
-        **dict.fromkeys(("item_id", "location_id"), _BIGINT),
-        "sku": _TEXT,
-        **dict.fromkeys(("tier", "quantity", "change_from", "version"), _BIGINT),
-        "outcome": _TEXT,
-        **dict.fromkeys(("occurred_at", "taken_at", "sent_at", "acknowledged_at"), _INSTANT),
-    },
-    "stock_incidents": {
-        **dict.fromkeys(("drift_id", "item_id", "location_id"), _BIGINT),
-        "sku": _TEXT,
-        "writer": _TEXT,
-        **dict.fromkeys(("seen_at", "noticed_at", "ended_at"), _INSTANT),
-        **dict.fromkeys(("expected_quantity", "found_quantity", "difference_units"), _BIGINT),
-        "state": _TEXT,
-    },
-}
-"""What the books of stock hold beside what the storefront shows."""
-TABLES: dict[str, Schema] = {
-    **EVENT_TABLES,
-    **FLOW_TABLES,
-    **STOCK_TABLES,
-    "snapshots": {"name": _TEXT, "taken_at": _INSTANT, "row_count": _BIGINT},
-}
-
 Frames = Iterable[pl.DataFrame]
 
 
@@ -229,6 +122,8 @@ def _take(lake_root: Path, sources: Mapping[str, Callable[[], Frames]], now: dat
 
 def _write(path: Path, schema: Schema, frames: Frames) -> int:
     """Replace a table's file atomically, page by page; its rows."""
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     empty = pl.DataFrame(schema=schema).to_arrow()
@@ -436,7 +331,7 @@ def _pushes(settings: Settings, since: datetime) -> Iterator[pl.DataFrame]:
     query = sa.select(CHANGES.c.record_key, *(CHANGES.c[name] for name in names)).where(
         CHANGES.c.destination == destination, CHANGES.c.sync == sync, CHANGES.c.intended_at >= since
     )
-    schema = {"record_key": _TEXT, **{name: FLOW_TABLES["pushes"][name] for name in names}}
+    schema = {"record_key": pl.String(), **{name: FLOW_TABLES["pushes"][name] for name in names}}
     with looking(settings.ops_url, CHANGES) as connection:
         for page in frames(connection, query, schema) if connection is not None else ():
             key = pl.col("record_key").str.extract(r"^gid://shopify/Customer/(\d+)$").cast(pl.Int64)
@@ -503,7 +398,7 @@ def frames(connection: sa.Connection, query: sa.Select[Any], schema: Schema) -> 
         result = connection.execution_options(stream_results=True).exec_driver_sql(text)
     else:
         result = connection.execution_options(stream_results=True).execute(query)
-    as_read = {name: _TEXT if is_sqlite and isinstance(schema[name], pl.Datetime) else schema[name] for name in names}
+    as_read = {name: pl.String() if is_sqlite and isinstance(schema[name], pl.Datetime) else schema[name] for name in names}
     for rows in result.partitions(PAGE_ROWS):
         page = pl.DataFrame([tuple(row) for row in rows], schema=as_read, orient="row")
         if is_sqlite:

@@ -197,7 +197,7 @@ def _hops_back(landed: LandedFact | None, seen: WarehouseFact | None, score: Sco
         return [_waiting("scored"), _waiting("pushed")]
     if landed.customer_id is None:
         return [Hop("scored", Outcome.SKIPPED, detail="a guest's order"), Hop("pushed", Outcome.SKIPPED, detail="a guest's order")]
-    since = (seen and seen.built_at) or landed.landed_at or landed.loaded_at
+    since = seen.built_at if seen and seen.built_at and not seen.is_backfilled else landed.loaded_at
     if score is None:
         if seen is not None and seen.is_reportable is False:
             why = "not a reportable sale, and its customer has no other"

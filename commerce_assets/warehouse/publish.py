@@ -38,10 +38,11 @@ from commerce_assets.warehouse.connection import (
 )
 from commerce_assets.warehouse.masking import Masking, quote
 
-PUBLISHED_SCHEMAS = ("marts", "ops", "scores", "activation", "observability", "quarantine")
+FIGURES_SCHEMA = "ops"
+PUBLISHED_SCHEMAS = ("marts", FIGURES_SCHEMA, "scores", "activation", "observability", "quarantine")
 """What BI sees, where the build holds it. Staging, intermediate and sync models stay inside."""
 
-TRACES = "ops.order_trace"
+TRACES = f"{FIGURES_SCHEMA}.order_trace"
 """When an order was first published cannot be known when its trace is built: it is written into the copy that publishes it."""
 
 _log = logging.getLogger(__name__)

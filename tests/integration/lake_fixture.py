@@ -16,6 +16,7 @@ import polars as pl
 
 from commerce_assets.contracts import LAKE_COLUMNS, TABLES, table
 from commerce_assets.contracts.base import INSTANT, MONEY
+from commerce_assets.observability.snapshots import ensure as ensure_copies
 
 FIRST_DAY = date(2025, 1, 1)
 DAYS = 700
@@ -595,7 +596,7 @@ def write_lake(lake: Path, store: Store, loaded_at: datetime = LOADED_AT, compac
 
 
 def write_empty(lake: Path) -> None:
-    """The typed empty file of every table, and of quarantine and scores, as the lake always has them."""
+    """The typed empty file of every table, and of quarantine, scores and copies of the books, as the lake always has them."""
     for contract in TABLES:
         write_partition(lake, contract.name, "empty", pl.DataFrame(schema={**contract.schema, **LAKE_COLUMNS}))
         quarantine = lake / "quarantine" / contract.source / contract.name / "partition=empty"
@@ -603,6 +604,7 @@ def write_empty(lake: Path) -> None:
         pl.DataFrame(schema=QUARANTINE_COLUMNS).write_parquet(quarantine / "empty.parquet")
     if not (lake / "scores" / "customer_rfm" / "data.parquet").exists():
         write_scores(lake, pl.DataFrame(schema=SCORE_COLUMNS))
+    ensure_copies(lake)
 
 
 def write_scores(lake: Path, scores: pl.DataFrame) -> None:

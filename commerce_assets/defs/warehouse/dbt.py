@@ -1,4 +1,5 @@
-"""dbt as two assets' worth of steps: everything up to the marts, and the sync models, which read scores and so come after them."""
+"""dbt as three assets' worth of steps: everything up to the marts; the sync models, which read scores and so come after them; and the
+figures of the platform itself, which read the copies of its books and so come after both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from dagster_dbt import DbtCliResource, dbt_assets
 from commerce_assets.defs.names import WAREHOUSE_POOL
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.warehouse.translator import HouseTranslator
+from commerce_assets.observability.tables import TABLES
 from commerce_assets.scoring import RFM_SCHEMA
 from commerce_assets.warehouse.dbt import DbtFiles, environment_of
 from commerce_assets.warehouse.lineage import LineageCache, Relation, lake_columns
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 BEHIND_SCORES = "source:scores+"
 """Models that read scores, and all behind them."""
+FIGURES = "source:observability+"
+"""Models that read the copies of the books, and all behind them."""
 SCORES: Relation = ("scores", "customer_rfm")
 KEPT_RUNS = 10
 """Artifact folders of dbt invocations kept under the data root."""
@@ -36,21 +40,41 @@ def dbt_definitions(files: DbtFiles, manifest: dict[str, Any]) -> list[dg.Assets
     """Every model of the project as an asset, every test as a check."""
     translator = HouseTranslator(manifest)
 
-    @dbt_assets(manifest=manifest, exclude=BEHIND_SCORES, name="dbt_models", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL)
+    @dbt_assets(
+        manifest=manifest, exclude=f"{BEHIND_SCORES} {FIGURES}", name="dbt_models", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
+    )
     def dbt_models(
         context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtCliResource, lake: LakeFolder, warehouse: Warehouse
     ) -> Iterator[Any]:
         with lake.open().reading():
             yield from _build(context, config, dbt, warehouse, files, manifest)
 
-    @dbt_assets(manifest=manifest, select=BEHIND_SCORES, name="dbt_sync_models", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL)
+    @dbt_assets(
+        manifest=manifest,
+        select=BEHIND_SCORES,
+        exclude=FIGURES,
+        name="dbt_sync_models",
+        dagster_dbt_translator=translator,
+        pool=WAREHOUSE_POOL,
+    )
     def dbt_sync_models(
         context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtCliResource, lake: LakeFolder, warehouse: Warehouse
     ) -> Iterator[Any]:
         with lake.open().reading():
             yield from _build(context, config, dbt, warehouse, files, manifest)
 
-    return [dbt_models, dbt_sync_models]
+    @dbt_assets(manifest=manifest, select=FIGURES, name="dbt_ops_models", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL)
+    def dbt_ops_models(
+        context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtCliResource, lake: LakeFolder, warehouse: Warehouse
+    ) -> Iterator[Any]:
+        from commerce_assets.observability.snapshots import ensure
+
+        opened = lake.open()
+        ensure(opened.root)
+        with opened.reading():
+            yield from _build(context, config, dbt, warehouse, files, manifest)
+
+    return [dbt_models, dbt_sync_models, dbt_ops_models]
 
 
 def _build(
@@ -92,7 +116,8 @@ def _described(events: list[Any], warehouse: Warehouse, files: DbtFiles, run_fol
         return
     with warehouse.reading() as connection:
         counts = _row_counts(connection, nodes)
-        columns = {**lake_columns(), SCORES: tuple(RFM_SCHEMA), **_built_columns(connection)}
+        copies: dict[Relation, tuple[str, ...]] = {("observability", name): tuple(schema) for name, schema in TABLES.items()}
+        columns = {**lake_columns(), **copies, SCORES: tuple(RFM_SCHEMA), **_built_columns(connection)}
     lineage = _lineage(nodes, columns, files, run_folder, manifest)
     for event in events:
         if isinstance(event, dg.Output):

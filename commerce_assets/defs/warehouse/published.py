@@ -13,13 +13,13 @@ KEY = dg.AssetKey(["warehouse", "published"])
 
 
 def published_warehouse(upstream: Sequence[dg.AssetKey], gate: Gate) -> dg.AssetsDefinition:
-    """Write, audit, publish, after the marts and scores in `upstream`."""
+    """Write, audit, publish, after the marts, figures and scores in `upstream`."""
 
     @dg.asset(
         key=KEY,
         deps=upstream,
         description=(
-            "`commerce.duckdb`, the file BI tools open read-only: marts, scores, activation and load figures, people's data masked. "
+            "`commerce.duckdb`, the file BI tools open read-only: marts, scores, activation and load figures, figures of the platform itself (`ops`), people's data masked. "
             "Copied, audited and put in place by rename; the unmasked copy lies in `restricted/`. Earlier versions stay for `commerce publish --rollback`."
         ),
         group_name="published",

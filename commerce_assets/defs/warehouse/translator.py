@@ -11,7 +11,7 @@ from commerce_assets.defs import automation
 from commerce_assets.defs.names import ANALYTICS, CRM, DATA_PLATFORM, tags, tier_and_domain
 from commerce_assets.warehouse.masking import Masking, column_meta, marks_of_manifest
 
-_OWNER_OF_LAYER = {"staging": DATA_PLATFORM, "intermediate": ANALYTICS, "marts": ANALYTICS, "sync": CRM}
+_OWNER_OF_LAYER = {"staging": DATA_PLATFORM, "intermediate": ANALYTICS, "marts": ANALYTICS, "sync": CRM, "ops": DATA_PLATFORM}
 
 
 class HouseTranslator(DagsterDbtTranslator):

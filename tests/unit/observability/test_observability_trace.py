@@ -85,7 +85,7 @@ def build(root: Observed, *, marts: bool = True, publish: bool = True, at: datet
                 connection.execute(
                     f"create table marts.fct_order as select {ORDER} order_id, timestamp '{version}' updated_at, true is_reportable"
                 )
-                connection.execute(f"create table ops.order_builds as select {ORDER} order_id, 'b1' build_id, timestamp '{built}' built_at")
+                connection.execute(f"create table ops.order_builds as select {ORDER} order_id, 'b1' build_id, timestamp '{built}' built_at, false is_backfilled")
             if file != path:
                 later = at + timedelta(seconds=10)
                 connection.execute(

@@ -1,0 +1,113 @@
+"""The copies of the books: names, columns and types. Light to import, because Dagster shows them whenever it loads the definitions.
+
+Belongs here: what a copy looks like. Does not belong here: making it (snapshots.py).
+"""
+
+import polars as pl
+
+_INSTANT = pl.Datetime("us", "UTC")
+_BIGINT, _TEXT = pl.Int64(), pl.String()
+
+Schema = dict[str, pl.DataType]
+EVENT_TABLES: dict[str, Schema] = {
+    "events": {
+        "seq": _BIGINT,
+        **dict.fromkeys(("webhook_id", "source", "lane", "topic", "event_id", "object_type"), _TEXT),
+        "object_id": _BIGINT,
+        "state": _TEXT,
+        "reason": _TEXT,
+        "attempts": _BIGINT,
+        **dict.fromkeys(("triggered_at", "received_at", "stored_at", "decided_at", "landed_at", "finished_at"), _INSTANT),
+        "batch_id": _TEXT,
+        "source_file": _TEXT,
+        "line": _BIGINT,
+    },
+    "webhook_hours": {"hour_at": _INSTANT, **dict.fromkeys(("source", "topic", "outcome", "reason"), _TEXT), "delivery_count": _BIGINT},
+    "landings": {
+        **dict.fromkeys(("day", "family", "lane", "kind", "status"), _TEXT),
+        **dict.fromkeys(("batch_count", "event_count", "object_count", "row_count", "quarantined_count"), _BIGINT),
+    },
+    "reconciliations": {
+        "object_type": _TEXT,
+        **dict.fromkeys(("since_at", "until_at", "started_at", "finished_at"), _INSTANT),
+        **dict.fromkeys(("seen_count", "missed_count"), _BIGINT),
+    },
+    "interventions": {
+        "kind": _TEXT,
+        "taken_at": _INSTANT,
+        **dict.fromkeys(("taken_by", "topic", "object_type"), _TEXT),
+        "object_id": _BIGINT,
+        "was_reason": _TEXT,
+        "row_count": _BIGINT,
+    },
+}
+"""What became of events; `events.state` is `stored` until a lane takes the event."""
+FLOW_TABLES: dict[str, Schema] = {
+    "loads": {
+        **dict.fromkeys(("load_id", "family"), _TEXT),
+        "is_replay": pl.Boolean(),
+        "loaded_at": _INSTANT,
+        **dict.fromkeys(("read_count", "accepted_count", "quarantined_count", "duplicate_count"), _BIGINT),
+    },
+    "refused_rows": {
+        **dict.fromkeys(("table_name", "load_id"), _TEXT),
+        "root_id": _BIGINT,
+        "failed_rules": pl.List(pl.String()),
+        "source_file": _TEXT,
+        "line": _BIGINT,
+        "loaded_at": _INSTANT,
+    },
+    "publishes": {"version": _TEXT, "published_at": _INSTANT, "run_id": _TEXT},
+    "customer_scores": {"customer_id": _BIGINT, "scored_at": _INSTANT},
+    "push_runs": {"run_id": _TEXT, "status": _TEXT, "started_at": _INSTANT, "finished_at": _INSTANT},
+    "pushes": {
+        "customer_id": _BIGINT,
+        **dict.fromkeys(("run_id", "operation", "outcome", "changed_fields"), _TEXT),
+        "intended_at": _INSTANT,
+        "resolved_at": _INSTANT,
+    },
+}
+"""What else an order's flight passes: loads, quarantine, publishes, scores, pushes."""
+STOCK_TABLES: dict[str, Schema] = {
+    "stock_shelves": {
+        **dict.fromkeys(("item_id", "location_id"), _BIGINT),
+        "sku": _TEXT,
+        "tier": _BIGINT,
+        **dict.fromkeys(
+            (
+                *("on_hand_quantity", "committed_quantity", "reserved_quantity", "safety_quantity", "available_quantity"),
+                *("seen_quantity", "expected_quantity", "suspected_difference", "tolerated_difference"),
+            ),
+            _BIGINT,
+        ),
+        **dict.fromkeys(("confirmed_at", "seen_at", "suspected_at"), _INSTANT),
+        "seen_by": _TEXT,
+        "target_quantity": _BIGINT,
+        "target_state": _TEXT,
+        "target_changed_at": _INSTANT,
+        "target_acknowledged_at": _INSTANT,
+    },
+    "stock_syncs": {
+        "push_id": _TEXT,
+        **dict.fromkeys(("item_id", "location_id"), _BIGINT),
+        "sku": _TEXT,
+        **dict.fromkeys(("tier", "quantity", "change_from", "version"), _BIGINT),
+        "outcome": _TEXT,
+        **dict.fromkeys(("occurred_at", "taken_at", "sent_at", "acknowledged_at"), _INSTANT),
+    },
+    "stock_incidents": {
+        **dict.fromkeys(("drift_id", "item_id", "location_id"), _BIGINT),
+        "sku": _TEXT,
+        "writer": _TEXT,
+        **dict.fromkeys(("seen_at", "noticed_at", "ended_at"), _INSTANT),
+        **dict.fromkeys(("expected_quantity", "found_quantity", "difference_units"), _BIGINT),
+        "state": _TEXT,
+    },
+}
+"""What the books of stock hold beside what the storefront shows."""
+TABLES: dict[str, Schema] = {
+    **EVENT_TABLES,
+    **FLOW_TABLES,
+    **STOCK_TABLES,
+    "snapshots": {"name": _TEXT, "taken_at": _INSTANT, "row_count": _BIGINT},
+}
