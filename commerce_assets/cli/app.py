@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commerce_assets.cli import sandbox
+from commerce_assets.cli import events, sandbox
 from commerce_assets.cli.output import Json, as_table, show
 from commerce_assets.config import load_settings
 
@@ -19,6 +19,10 @@ app = typer.Typer(
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that broke a contract: list, show, replay.")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(events.webhooks_app, name="webhooks")
+app.add_typer(events.dlq_app, name="dlq")
+for command in (events.serve, events.worker, events.status, events.trace):
+    app.command()(command)
 
 
 def main() -> None:

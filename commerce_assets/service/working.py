@@ -1,0 +1,116 @@
+"""The worker's process: lanes, stock pusher and reports over one inbox and one set of books."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from commerce_assets.config import Settings
+from commerce_assets.events.batches import Retries
+from commerce_assets.events.database import open_engine
+from commerce_assets.events.inbox import Inbox
+from commerce_assets.events.lanes import WorkerOptions
+from commerce_assets.events.ports import Reporter
+from commerce_assets.events.stock import tables as stock_tables
+from commerce_assets.events.stock.pusher import Pusher
+from commerce_assets.events.stock.shelf import recompute
+from commerce_assets.events.stock_effects import StockEffects
+from commerce_assets.events.worker import Worker, WorkerStatus
+from commerce_assets.lake import Lake, fold_events
+from commerce_assets.service.catalogue import LakeCatalogue
+from commerce_assets.service.landing import LakeLanding
+from commerce_assets.service.shop import known_domain, open_client
+from commerce_assets.service.storefront import ShopStorefront
+from commerce_assets.sources.shopify.stock import ShopifyStock
+
+PARENT_SECONDS = 0.5
+_log = logging.getLogger(__name__)
+
+
+class LakeFolding:
+    """`events.ports.Folding` on a lake."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    def fold(self, family: str) -> None:
+        """Fold a family's micro-batches; left for the next time while somebody reads the lake."""
+        fold_events(self.lake, family)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """All that works on one set of books."""
+
+    worker: Worker
+    pusher: Pusher
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop. Raises when either part died, for the process to be started anew."""
+        failure: list[Exception] = []
+
+        def push() -> None:
+            try:
+                self.pusher.run(stop)
+            except Exception as error:
+                failure.append(error)
+                stop.set()
+                raise
+
+        pushing = threading.Thread(target=push, name="stock pusher")
+        pushing.start()
+        try:
+            self.worker.run(stop)
+        finally:
+            stop.set()
+            pushing.join()
+        if failure:
+            raise failure[0]
+
+    def drain(self, timeout_seconds: float) -> WorkerStatus:
+        """Ask the shop what changed without an event, work what is there, empty the outbox of stock; how things stand then."""
+        self.worker.reconciler.run()
+        status = self.worker.drain(timeout_seconds)
+        self.pusher.drain(timeout_seconds)
+        return status
+
+
+@contextmanager
+def open_workshop(settings: Settings, reporter: Reporter | None = None) -> Iterator[Workshop]:
+    """The worker and the pusher of the configured shop, lake and databases."""
+    lake = Lake(settings.lake_root)
+    lake.ensure()
+    lake.recover()
+    engine = open_engine(settings.events_database)
+    rules = stock_tables.Rules(settings.inventory_owner, settings.inventory_drift_policy, settings.inventory_safety_stock)
+    if stock_tables.prepare(engine, rules):
+        recompute(engine)
+    options = WorkerOptions(
+        shop=known_domain(settings),
+        batch_rows=settings.event_batch_rows,
+        retries=Retries(settings.event_attempts),
+        reconcile_minutes=settings.reconcile_minutes,
+    )
+    try:
+        with Inbox(settings.inbox_database) as inbox, open_client(settings) as client:
+            landing, storefront = LakeLanding(lake), ShopStorefront(client)
+            yield Workshop(
+                Worker(inbox, engine, landing, storefront, options, stock=StockEffects(), folding=LakeFolding(lake), reporter=reporter),
+                Pusher(engine, ShopifyStock(client), catalogue=LakeCatalogue(lake)),
+            )
+    finally:
+        engine.dispose()
+
+
+def stop_with_parent(parent: int, stop: threading.Event) -> None:
+    """Stop when the process that started this one is gone: two workers would only wait for each other."""
+
+    def watch() -> None:
+        while not stop.wait(PARENT_SECONDS):
+            if os.getppid() != parent:
+                _log.warning("the receiver that started this worker is gone; the worker ends")
+                stop.set()
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
