@@ -13,6 +13,7 @@ from commerce_assets import contracts
 from commerce_assets.contracts.mapping import FamilyMapping
 from commerce_assets.events.ports import Landed
 from commerce_assets.lake import AppendPartition, Lake, land
+from commerce_assets.lake.report import EVENTS
 from commerce_assets.sources.shopify.mapping import MAPPINGS
 from commerce_assets.sources.shopify.webhook_mapping import WEBHOOK_MAPPINGS
 
@@ -28,9 +29,9 @@ class LakeLanding:
 
     def folder(self, family: str, batch_id: str) -> Path:
         """The folder of a batch's raw files, empty: what an interrupted try left is gone."""
-        folder = self.lake.new_load_dir("storefront", family, batch_id)
+        folder = self.lake.new_load_dir("storefront", family, _load_id(batch_id))
         shutil.rmtree(folder)
-        return self.lake.new_load_dir("storefront", family, batch_id)
+        return self.lake.new_load_dir("storefront", family, _load_id(batch_id))
 
     def land_payloads(self, family: str, batch_id: str, lines: Iterable[bytes]) -> Landed:
         """Land event documents, each one line in the shape of `sources/shopify/webhook_mapping.py`."""
@@ -59,14 +60,15 @@ class LakeLanding:
         return place
 
     def _land(self, mapping: FamilyMapping, batch_id: str, files: Sequence[Path], places: dict[int, tuple[str, int]]) -> Landed:
-        partition = AppendPartition(f"events-{batch_id}")
-        report = land(self.lake, mapping.family, mapping, files, batch_id, partition, loaded_at=partition.begun_at)
+        load_id = _load_id(batch_id)
+        partition = AppendPartition(load_id)
+        report = land(self.lake, mapping.family, mapping, files, load_id, partition, loaded_at=partition.begun_at)
         return Landed(
             load_id=report.load_id,
             rows=report.accepted,
             quarantined=report.quarantined,
             partitions=tuple(report.partitions),
-            refused=self._refused(mapping, batch_id) if report.quarantined or report.broken_lines else {},
+            refused=self._refused(mapping, load_id) if report.quarantined or report.broken_lines else {},
             source_files=places,
         )
 
@@ -77,3 +79,8 @@ class LakeLanding:
             return {}
         rows = pl.read_parquet(place, columns=["root_id", "failed_rules"], hive_partitioning=False).drop_nulls("root_id")
         return {root: ", ".join(rules) for root, rules in rows.iter_rows()}
+
+
+def _load_id(batch_id: str) -> str:
+    """A micro-batch's load goes by the name of its partition."""
+    return f"{EVENTS}{batch_id}"

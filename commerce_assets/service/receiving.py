@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,6 +25,8 @@ RECENT_EVENTS = 2_000
 """Events over which the worker's percentiles are taken."""
 RESTART_SECONDS = (1, 2, 5, 10, 30)
 """Pauses before an ended worker is started again; the last one stays."""
+HEALTHY_SECONDS = 60
+"""A worker that lived so long was well: the pauses begin anew."""
 STOP_SECONDS = 30
 _log = logging.getLogger(__name__)
 
@@ -119,10 +122,13 @@ class SupervisedWorker:
     def _run(self) -> None:
         starts = 0
         while not self._stopping.is_set():
+            started_at = time.monotonic()
             self._process = subprocess.Popen(self._command, cwd=PROJECT_ROOT)
             code = self._process.wait()
             if self._stopping.is_set():
                 return
+            if time.monotonic() - started_at > HEALTHY_SECONDS:
+                starts = 0
             pause = RESTART_SECONDS[min(starts, len(RESTART_SECONDS) - 1)]
             starts += 1
             self._say(f"the worker ended with code {code}; starting it again in {pause} s (nothing is lost meanwhile)")

@@ -26,6 +26,7 @@ from commerce_assets.service.storefront import ShopStorefront
 from commerce_assets.sources.shopify.stock import ShopifyStock
 
 PARENT_SECONDS = 0.5
+LONGEST_REST_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -48,26 +49,25 @@ class Workshop:
     pusher: Pusher
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop. Raises when either part died, for the process to be started anew."""
-        failure: list[Exception] = []
-
-        def push() -> None:
-            try:
-                self.pusher.run(stop)
-            except Exception as error:
-                failure.append(error)
-                stop.set()
-                raise
-
-        pushing = threading.Thread(target=push, name="stock pusher")
+        """Work until told to stop. Raises when the worker's threads died, for the process to be started anew."""
+        pushing = threading.Thread(target=self._push, args=(stop,), name="stock pusher")
         pushing.start()
         try:
             self.worker.run(stop)
         finally:
             stop.set()
             pushing.join()
-        if failure:
-            raise failure[0]
+
+    def _push(self, stop: threading.Event) -> None:
+        """Push until told to stop; a failure of stock is never the events', so it rests and starts anew."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                self.pusher.run(stop)
+            except Exception:
+                failures += 1
+                _log.exception("the stock pusher failed; it starts anew")
+                stop.wait(min(LONGEST_REST_SECONDS, 2.0**failures))
 
     def drain(self, timeout_seconds: float) -> WorkerStatus:
         """Ask the shop what changed without an event, work what is there, empty the outbox of stock; how things stand then."""

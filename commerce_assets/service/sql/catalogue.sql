@@ -1,4 +1,5 @@
--- The newest version of every variant, its inventory item, and what it sold for in the shop's currency over the lake's orders.
+-- The newest version of every variant, its inventory item, and what it sold for in the shop's currency over the
+-- lake's orders.
 with
     newest as (
         select
@@ -11,13 +12,16 @@ with
     ),
 
     lines as (
-        select order_line_id, arg_max((variant_id, gross_amount - discount_amount), (_version_at, _loaded_at)) as sold
+        select
+            arg_max(
+                {'variant_id':variant_id, 'amount':gross_amount - discount_amount}, (_version_at, _loaded_at)
+            ) as sold
         from order_lines
         where variant_id is not null
         group by order_line_id
     ),
 
-    revenue as (select sold[1] as variant_id, sum(sold[2]) as revenue from lines group by 1)
+    revenue as (select sold.variant_id as variant_id, sum(sold.amount) as revenue from lines group by 1)
 
 select newest.item_id, newest.variant_id, newest.sku, newest.is_tracked, revenue.revenue
 from newest
