@@ -41,6 +41,7 @@ def replay(settings: Settings, family: str | None, table: str | None) -> list[di
     """Land the quarantined documents of every family (or one, or one table) again; what became of them, by family."""
     from commerce_assets.lake.replay import replay as replay_family
     from commerce_assets.sources.shopify.mapping import MAPPINGS
+    from commerce_assets.sources.shopify.webhook_mapping import WEBHOOK_MAPPINGS
 
     lake = _lake(settings)
     wanted = contracts.table(table).family if table else family
@@ -48,7 +49,7 @@ def replay(settings: Settings, family: str | None, table: str | None) -> list[di
     for name, mapping in MAPPINGS.items():
         if wanted is not None and name != wanted:
             continue
-        replayed = replay_family(lake, mapping, table=table)
+        replayed = replay_family(lake, mapping, table=table, payloads=WEBHOOK_MAPPINGS.get(name))
         if replayed.tried:
             done.append({"family": name, "tried": replayed.tried, "accepted": replayed.resolved, "still_refused": replayed.still_refused})
     return done

@@ -23,6 +23,8 @@ from commerce_assets.lake.store import Lake
 _GID = r"gid:(?:\\?/){2}shopify(?:\\?/)([A-Za-z0-9]+)(?:\\?/)(\d+)"
 _ID = rf'"id"\s*:\s*"{_GID}'
 _PARENT = rf'"__parentId"\s*:\s*"{_GID}'
+PAYLOADS = "payloads"
+"""How the names of files begin that hold what events brought, not what a pull did."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,11 @@ def replay(
     load_id: str | None = None,
     rule: str | None = None,
     root_id: int | None = None,
+    payloads: FamilyMapping | None = None,
 ) -> Replayed:
     """Land again the documents of the refused rows that the filters choose; whole documents, so that totals can be judged.
+
+    `payloads` is how the family's events read: loads whose files are named `payloads*.jsonl` are theirs.
 
     What is accepted now joins its partition and leaves the quarantine; what is refused again stays, once, under its load. Running it
     again changes nothing. A document of which the lake holds a newer version is not put in its place.
@@ -62,11 +67,14 @@ def replay(
         files = sorted((lake.files_root / mapping.source / mapping.family / str(load)).glob("*.jsonl"))
         if not files:
             raise LakeError(f"the raw files of load {load} are gone; fetch its days again instead of replaying it")
-        wanted = _document_lines(lake, mapping, files, rows)
+        mapping_of_load = payloads if payloads is not None and files[0].name.startswith(PAYLOADS) else mapping
+        wanted = _document_lines(lake, mapping_of_load, files, rows)
         retried = Retried(frozenset((name, line) for name, lines in wanted.items() for line in lines), str(rows["scope"][0] or ""))
         name = f"replay-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         home = str(partition) if is_snapshot and partition else "all" if mapping.family in MERGED_FAMILIES else None
-        report = reland(lake, mapping, [file for file in files if _name(lake, file) in wanted], name, home, _keeper(lake, wanted), retried)
+        report = reland(
+            lake, mapping_of_load, [file for file in files if _name(lake, file) in wanted], name, home, _keeper(lake, wanted), retried
+        )
         reports.append(report)
         tried += rows.height
         still += quarantine_rows(lake, mapping.family, table, str(load), rule, root_id, unmasked=True).height

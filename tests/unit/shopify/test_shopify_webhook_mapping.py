@@ -13,7 +13,8 @@ from inprocess_shop import InProcessShop
 from landing_documents import with_value
 from support import shared_path
 
-from commerce_assets.lake import Lake, LoadReport, ReplaceDays, land, quarantine_rows
+from commerce_assets.lake import AppendPartition, Lake, LoadReport, ReplaceDays, land, quarantine_rows
+from commerce_assets.lake.replay import replay
 from commerce_assets.sandbox.fill import fill
 from commerce_assets.sandbox.store import Store
 from commerce_assets.sandbox.webhooks import rest_orders
@@ -293,6 +294,26 @@ def test_what_hangs_in_a_refused_refund_or_line_is_refused_with_it(order: Json, 
     assert report.tables["order_lines"].rejected_by_rule == {"not_null:title": 1}
     assert report.tables["tax_lines"].rejected_by_rule == {"parent_rejected": taxes}
     assert taxes
+
+
+def test_what_was_refused_of_an_event_is_landed_again_after_a_fix(order: Json, tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    lake.ensure()
+    batch = "events-20261120T120000000000-orders"
+    file = lake.new_load_dir("storefront", "orders", batch) / "payloads.jsonl"
+    bad, good = with_value(_copy(order, 1), "order.line_items.0.title", None), _copy(order, 1)
+    file.write_text(json.dumps(bad, separators=(",", ":")) + "\n" + json.dumps(_copy(order, 2), separators=(",", ":")) + "\n")
+    land(lake, "orders", ORDERS, [file], batch, AppendPartition(batch))
+    assert quarantine_rows(lake, "orders")["table"].is_in(["order_lines", "tax_lines", "fulfillment_lines"]).all()
+
+    file.write_text(file.read_text().replace(json.dumps(bad, separators=(",", ":")), json.dumps(good, separators=(",", ":"))))
+    done = replay(lake, MAPPINGS["orders"], payloads=ORDERS)
+
+    assert (done.still_refused, quarantine_rows(lake, "orders").height) == (0, 0)
+    assert done.tried > 0
+    expected = len(order["line_items"])
+    lines = lake.read("order_lines").unique("order_line_id")
+    assert lines.group_by("order_id").len().sort("order_id").rows() == [(1, expected), (2, expected)]
 
 
 def test_documented_payloads_are_read_with_their_exact_ids(tmp_path: Path) -> None:
