@@ -27,12 +27,12 @@ def statement(name: str, **parts: str) -> str:
     return text
 
 
-def connect(spill: Path, memory: str = MEMORY_LIMIT, threads: int = THREADS) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory with bounds; `spill` is where it puts what does not fit."""
+def connect(spill: Path | None, memory: str = MEMORY_LIMIT, threads: int = THREADS) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory with bounds; `spill` is where it puts what does not fit (None: nowhere)."""
     connection = duckdb.connect(":memory:")
     connection.execute(f"set threads = {threads}")
     connection.execute(f"set memory_limit = '{memory}'")
-    connection.execute(f"set temp_directory = {quoted(str(spill))}")
+    connection.execute(f"set temp_directory = {quoted(str(spill or ''))}")
     connection.execute("set timezone = 'UTC'")
     connection.execute("set preserve_insertion_order = false")
     return connection

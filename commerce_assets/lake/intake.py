@@ -71,9 +71,9 @@ class Intake:
     and `<folder>/_owners/<n>.parquet`, n being the chunk's number.
     """
 
-    def __init__(self, mapping: FamilyMapping, folder: Path, as_of: datetime, has_drained: bool = False) -> None:
-        self.mapping, self.folder, self.has_drained = mapping, folder, has_drained
-        self.connection = connect(folder / "spill", memory=WORKER_MEMORY, threads=1)
+    def __init__(self, mapping: FamilyMapping, folder: Path, as_of: datetime, has_drained: bool = False, spill: Path | None = None) -> None:
+        self.mapping, self.has_drained = mapping, has_drained
+        self.connection = connect(spill, memory=WORKER_MEMORY, threads=1)
         self.connection.execute(sql_text("work_tables"))
         for schema, macros in (("value", "_values"), ("reason", "_reasons")):
             self.connection.execute(f"set search_path = '{schema},main'")
@@ -82,11 +82,23 @@ class Intake:
         for cursor, schema in ((self.connection, "value"), (self.reasons, "reason")):
             cursor.execute("set timezone = 'UTC'")
             cursor.execute(f"set search_path = '{schema},main'")
-            cursor.execute("set variable as_of = ?::timestamptz", [as_of])
             cursor.execute(f"set variable country_aliases = {_country_aliases()}")
+        self.begin(folder, as_of)
+
+    def begin(self, folder: Path, as_of: datetime) -> None:
+        """Start on the chunks of a load."""
+        self.folder = folder
+        for cursor in (self.connection, self.reasons):
+            cursor.execute("set variable as_of = ?::timestamptz", [as_of])
         self.refused: list[pl.DataFrame] = []
         self.odd: list[int] = []
         self.taken = Taken()
+
+    def rest(self) -> None:
+        """Let go of the load's lines, ready for another."""
+        for cursor in (self.connection, self.reasons):
+            cursor.unregister("lines")
+        self.refused, self.odd = [], []
 
     def know_owners(self, files: list[Path]) -> None:
         """Read the owners that earlier chunks noted, so that what they own can name its root document."""

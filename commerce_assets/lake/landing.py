@@ -10,13 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 
 from commerce_assets.contracts.mapping import FamilyMapping
-from commerce_assets.lake import quarantine
+from commerce_assets.lake import quarantine, warm
+from commerce_assets.lake.duck import connect
 from commerce_assets.lake.errors import LoadError
 from commerce_assets.lake.folding import forget_folded
 from commerce_assets.lake.intake import Intake, Taken, is_drain
@@ -84,6 +86,7 @@ def _land(
     started = time.monotonic()
     ordered = sorted(files, key=lambda file: (is_drain(file), file))
     names = [_source_file(lake, file) for file in ordered]
+    is_small = isinstance(mode, AppendPartition) and not any(map(is_drain, files)) and _size(files) <= CHUNK_BYTES
     lake.recover()
     with lock(lock_path(lake.root, f"load-{load_id}")):
         staging = lake.root / "_staging" / load_id
@@ -91,38 +94,40 @@ def _land(
         work = staging / "work"
         work.mkdir(parents=True)
         try:
-            taken = _take_in(mapping, ordered, work, as_of or loaded_at, keep)
+            taken = (_take_in_small if is_small else _take_in)(mapping, ordered, work, as_of or loaded_at, keep)
             _reconcile(load_id, taken, declared)
             loads = [(name, name.split("/")[2] if retried else load_id) for name in names]
-            settlement = Settlement(mapping, work, loads)
-            settlement.settle()
-            with lock(_writers_lock(lake, mapping, mode)):
-                partitioner = Partitioner(lake, settlement, staging, mode, loaded_at)
-                partitioner.prepare()
-                tables = _tables(settlement, taken, load_id)
-                _check_rate(settlement, taken, load_id, max_reject_rate)
-                partitioner.write()
-                if isinstance(mode, AppendPartition):
-                    forget_folded(partitioner, mode.name, names)
-                quarantine.plan(partitioner, load_id, retried)
-                report = LoadReport(
-                    load_id=load_id,
-                    source=mapping.source,
-                    family=mapping.family,
-                    mode=describe(mode),
-                    tables=tables,
-                    broken_lines=taken.broken_lines,
-                    lines=taken.lines,
-                    bytes=taken.bytes,
-                    seconds=round(time.monotonic() - started, 3),
-                    partitions=sorted(partitioner.plan.partitions),
-                    loaded_at=loaded_at,
-                )
-                (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
-                partitioner.plan.commit.renames["report.json"] = _report_place(mapping.family, load_id, mode)
-                settlement.connection.close()
-                shutil.rmtree(work)
-                commit(lake.root, staging, partitioner.plan.commit)
+            with warm.settling() if is_small else closing(connect(work / "spill")) as connection:
+                settlement = Settlement(mapping, work, loads, connection)
+                settlement.settle()
+                with lock(_writers_lock(lake, mapping, mode)):
+                    partitioner = Partitioner(lake, settlement, staging, mode, loaded_at)
+                    partitioner.prepare()
+                    tables = _tables(settlement, taken, load_id)
+                    _check_rate(settlement, taken, load_id, max_reject_rate)
+                    partitioner.write()
+                    if isinstance(mode, AppendPartition):
+                        forget_folded(partitioner, mode.name, names)
+                    quarantine.plan(partitioner, load_id, retried)
+                    report = LoadReport(
+                        load_id=load_id,
+                        source=mapping.source,
+                        family=mapping.family,
+                        mode=describe(mode),
+                        tables=tables,
+                        broken_lines=taken.broken_lines,
+                        lines=taken.lines,
+                        bytes=taken.bytes,
+                        seconds=round(time.monotonic() - started, 3),
+                        partitions=sorted(partitioner.plan.partitions),
+                        loaded_at=loaded_at,
+                    )
+                    (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
+                    partitioner.plan.commit.renames["report.json"] = _report_place(mapping.family, load_id, mode)
+                    if not is_small:
+                        connection.close()  # its memory and its spill, before the files are synced
+                    shutil.rmtree(work)
+                    commit(lake.root, staging, partitioner.plan.commit)
         finally:
             if not (staging / JOURNAL).exists():
                 shutil.rmtree(staging, ignore_errors=True)
@@ -171,8 +176,8 @@ def _take_in(mapping: FamilyMapping, files: Sequence[Path], work: Path, as_of: d
         mine = [file for file in files if is_drain(file) is phase]
         if not mine:
             continue
-        workers = WORKERS if sum(file.stat().st_size for file in mine) > CHUNK_BYTES else 1
-        intakes = [Intake(mapping, work, as_of, any(map(is_drain, files))) for _ in range(workers)]
+        workers = WORKERS if _size(mine) > CHUNK_BYTES else 1
+        intakes = [Intake(mapping, work, as_of, any(map(is_drain, files)), spill=work / "spill") for _ in range(workers)]
         chunks = _numbered(read_chunks(mine, keep=keep), numbers)
         guard = threading.Lock()
         for intake in intakes if phase else ():
@@ -198,6 +203,19 @@ def _take_in(mapping: FamilyMapping, files: Sequence[Path], work: Path, as_of: d
             for intake in intakes:
                 intake.close()
     return total
+
+
+def _take_in_small(mapping: FamilyMapping, files: Sequence[Path], work: Path, as_of: datetime, keep: Keep | None) -> Taken:
+    """Take in what is a chunk or a few, in a database that is kept for the next batch."""
+    total = Taken()
+    with warm.intake(mapping, work, as_of) as intake:
+        for number, chunk in enumerate(read_chunks(files, keep=keep)):
+            total += intake.take(chunk, number, files.index(chunk.file))
+    return total
+
+
+def _size(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
 
 
 def _numbered(chunks: Iterator[Chunk], numbers: Iterator[int]) -> Iterator[tuple[int, Chunk]]:

@@ -7,11 +7,12 @@ here: rules of single rows (intake.py), files and partitions (partitions.py).
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from commerce_assets.contracts.context import CONTEXT_MODELS
 from commerce_assets.contracts.mapping import FamilyMapping, TableMapping
-from commerce_assets.lake.duck import connect, path_list, sql_text, statement
+from commerce_assets.lake.duck import path_list, sql_text, statement
 from commerce_assets.lake.intake import refused_rows
 from commerce_assets.lake.validate import broken_rules
 
@@ -30,12 +31,12 @@ _SQL_TYPES: dict[pl.DataType, str] = {
 class Settlement:
     """What remains of a load when every rule has been applied: views `staged.<table>`, the table `quarantined`, and counts.
 
-    `files` are the names of the raw files by the index that rows carry, each with the load it belongs to.
+    `files` are the names of the raw files by the index that rows carry, each with the load it belongs to; `connection` is to an empty
+    database, which stays open.
     """
 
-    def __init__(self, mapping: FamilyMapping, folder: Path, files: list[tuple[str, str]]) -> None:
-        self.mapping, self.folder = mapping, folder
-        self.connection = connect(folder / "spill")
+    def __init__(self, mapping: FamilyMapping, folder: Path, files: list[tuple[str, str]], connection: duckdb.DuckDBPyConnection) -> None:
+        self.mapping, self.folder, self.connection = mapping, folder, connection
         self.connection.execute(sql_text("settle_tables"))
         if files:  # nothing was found: an empty delta
             self.connection.executemany("insert into files values (?, ?, ?)", [[i, name, load] for i, (name, load) in enumerate(files)])

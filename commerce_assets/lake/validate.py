@@ -18,7 +18,7 @@ def broken_rules(model: type[Contract], frame: pl.DataFrame) -> pl.DataFrame:
 
     Uniqueness is left to landing, which keeps the newest of several rows and counts the others as duplicates.
     """
-    if frame.is_empty():
+    if frame.is_empty() or _keeps_every_rule(model, frame):
         return pl.DataFrame(schema=FAILURES)
     try:
         model.validate(frame, lazy=True)
@@ -28,6 +28,26 @@ def broken_rules(model: type[Contract], frame: pl.DataFrame) -> pl.DataFrame:
         ]
         return pl.concat([pl.DataFrame(schema=FAILURES), *found]).unique()
     return pl.DataFrame(schema=FAILURES)
+
+
+def _keeps_every_rule(model: type[Contract], frame: pl.DataFrame) -> bool:
+    """Whether a frame has the contract's columns and types, no null where none may be, and passes every check.
+
+    The same checks by pandera's own means, without what it prepares in every column to tell failures: that takes micro-batches, nearly
+    all of which are faultless, a quarter of their time. False says nothing but that pandera should look closely.
+    """
+    schema = model.to_schema()
+    columns = schema.columns
+    if {name: column.dtype.type for name, column in columns.items()} != dict(frame.schema):
+        return False
+    empty = [pl.col(name).is_null().any() for name, column in columns.items() if not column.nullable]
+    nans = [pl.col(name).is_nan().any() for name, dtype in frame.schema.items() if dtype.is_float()]
+    if any(frame.select(pl.any_horizontal(pl.lit(False), *empty, *nans)).to_series()):
+        return False
+    rows = frame.lazy()
+    checks = [(check, name) for name, column in columns.items() for check in column.checks]
+    checks += [(check, None) for check in schema.checks]
+    return all(check(rows, name).check_passed.collect().item() for check, name in checks)
 
 
 def _failing_rows(error: SchemaError) -> pl.DataFrame:

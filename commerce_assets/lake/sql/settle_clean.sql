@@ -1,0 +1,5 @@
+drop schema staged cascade;
+drop schema settled cascade;
+drop table files;
+drop table dropped;
+drop table quarantined;
