@@ -113,17 +113,37 @@ def run_traffic(
         raise TrafficError(f"no traffic to {base_url}: {problem}; is `commerce sandbox serve` running there with this token?") from problem
     finally:
         counter.close()
-    if not market.variants or not market.locations:
-        raise TrafficError(f"the store at {base_url} has nothing to buy: fill it with `commerce sandbox fill` first")
-    run = _Run(base_url, token, market, shares, seed, asked, 60 / orders_per_minute, stop or threading.Event())
-    return run.carry_out(workers, progress)
+    run = _Run(market, shares, seed, asked, 60 / orders_per_minute, stop or threading.Event())
+    return run.carry_out(base_url, token, workers, progress)
+
+
+def rehearse(
+    ask: Callable[..., dict[str, Any]], shares: Shares, orders: int, interval: float, seed: int, at: Callable[[float], None]
+) -> dict[str, int]:
+    """Carry the same traffic out one step after the other, as fast as `ask` answers; returns what was done.
+
+    `at` is told before each step how many seconds after the first purchase it is due. `TrafficError` where a step fails.
+    """
+    run = _Run(read_market(ask), shares, seed, orders, interval, threading.Event())
+    run.agenda.add(0.0, run.purchase(0))
+    worker = _Worker(ask)
+    while run.agenda.is_open:
+        due, step = run.agenda.next()
+        at(due)
+        try:
+            for wait, following in step(worker):
+                run.agenda.add(due + wait, following)
+        except _Failed as problem:
+            raise TrafficError(f"the order that is due after {due:.1f} s: {problem}") from problem
+        run.agenda.finish()
+    return dict(sorted(worker.done.items()))
 
 
 # -- the market
 
 
 def read_market(ask: Callable[..., Any]) -> Market:
-    """What the store sells, to whom it has sold, and where it keeps its stock; `ask` answers a query by name."""
+    """What the store sells, to whom, and from where; `ask` answers a query by name. `TrafficError` where there is nothing to buy."""
     places = ask("places")
     variants = []
     for node in _pages(ask, "shelves", "productVariants"):
@@ -132,7 +152,10 @@ def read_market(ask: Callable[..., Any]) -> Market:
         if on_sale and cost > 0:
             variants.append(Variant(node["id"], node["inventoryItem"]["id"], cost, bool(node["inventoryItem"]["requiresShipping"])))
     customers = tuple((node["id"], (node["defaultEmailAddress"] or {}).get("emailAddress")) for node in _pages(ask, "people", "customers"))
-    return Market(places["shop"]["currencyCode"], tuple(variants), customers, tuple(node["id"] for node in places["locations"]["nodes"]))
+    locations = tuple(node["id"] for node in places["locations"]["nodes"])
+    if not variants or not locations:
+        raise TrafficError("the store has nothing to buy: fill it with `commerce sandbox fill` first")
+    return Market(places["shop"]["currencyCode"], tuple(variants), customers, locations)
 
 
 def _pages(ask: Callable[..., Any], query: str, connection: str) -> Iterator[dict[str, Any]]:
@@ -149,7 +172,8 @@ def _pages(ask: Callable[..., Any], query: str, connection: str) -> Iterator[dic
 
 
 @cache
-def _query(name: str) -> str:
+def query_text(name: str) -> str:
+    """A query of the buyers by its name."""
     return (QUERIES / f"{name}.graphql").read_text(encoding="utf-8")
 
 
@@ -175,7 +199,7 @@ class _Shopper:
         What is not repeatable (a purchase without an idempotency key) is tried again only where the server says that it did
         not carry it out.
         """
-        body = json.dumps({"query": _query(query), "variables": variables or {}}).encode()
+        body = json.dumps({"query": query_text(query), "variables": variables or {}}).encode()
         for attempt in range(self._attempts):
             if attempt:
                 time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1))
@@ -262,6 +286,16 @@ class _Agenda:
                 self._wake.wait(min(wait, PROGRESS_SECONDS))
         return None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is left to do."""
+        return self._open > 0
+
+    def next(self) -> tuple[float, Step]:
+        """The next step with its time, whether it is due or not."""
+        due, _, step = heapq.heappop(self._steps)
+        return due, step
+
     def finish(self) -> None:
         """One step is over (what follows from it was added before)."""
         with self._wake:
@@ -272,9 +306,9 @@ class _Agenda:
 
 @dataclass
 class _Worker:
-    """What one thread has done."""
+    """What one thread has done, asking the store by `ask` (see `_Shopper.ask`)."""
 
-    shopper: _Shopper
+    ask: Callable[..., dict[str, Any]]
     done: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     late: float = 0.0
@@ -282,7 +316,7 @@ class _Worker:
 
     def mutate(self, query: str, field_name: str, variables: dict[str, Any], *, is_repeatable: bool) -> dict[str, Any]:
         """The payload of a mutation; its user errors are a failure."""
-        payload: dict[str, Any] = self.shopper.ask(query, variables, is_repeatable=is_repeatable)[field_name]
+        payload: dict[str, Any] = self.ask(query, variables, is_repeatable=is_repeatable)[field_name]
         problems = payload.get("userErrors") or payload.get("orderCancelUserErrors")
         if problems:
             raise _Failed(problems[0]["message"])
@@ -290,20 +324,19 @@ class _Worker:
 
 
 class _Run:
-    def __init__(
-        self, base_url: str, token: str, market: Market, shares: Shares, seed: int, asked: int, interval: float, stop: threading.Event
-    ) -> None:
-        self.base_url, self.token, self.market, self.shares, self.seed = base_url, token, market, shares, seed
+    def __init__(self, market: Market, shares: Shares, seed: int, asked: int, interval: float, stop: threading.Event) -> None:
+        self.market, self.shares, self.seed = market, shares, seed
         self.asked, self.interval, self.stop = asked, interval, stop
         # Two runs of one seed are two runs: what one may repeat, the other may not take for its own.
         self.key = uuid.uuid4().hex
         self.agenda = _Agenda(stop)
         self.started = 0.0
 
-    def carry_out(self, threads: int, progress: Callable[[TrafficSummary], None] | None) -> TrafficSummary:
-        workers = [_Worker(_Shopper(self.base_url, self.token, number * SHOPPERS // threads)) for number in range(threads)]
+    def carry_out(self, base_url: str, token: str, threads: int, progress: Callable[[TrafficSummary], None] | None) -> TrafficSummary:
+        shoppers = [_Shopper(base_url, token, number * SHOPPERS // threads) for number in range(threads)]
+        workers = [_Worker(shopper.ask) for shopper in shoppers]
         self.started = time.monotonic()
-        self.agenda.add(self.started, self._purchase(0))
+        self.agenda.add(self.started, self.purchase(0))
         running = [threading.Thread(target=self._work, args=(worker,), name="traffic", daemon=True) for worker in workers]
         for thread in running:
             thread.start()
@@ -312,16 +345,16 @@ class _Run:
                 while thread.is_alive():
                     thread.join(PROGRESS_SECONDS)
                     if progress is not None and thread.is_alive():
-                        progress(self._summary(workers))
+                        progress(self._summary(workers, shoppers))
         except KeyboardInterrupt:
             self.stop.set()
             for thread in running:
                 thread.join(TIMEOUT_SECONDS)
-        for worker in workers:
-            worker.shopper.close()
-        return self._summary(workers)
+        for shopper in shoppers:
+            shopper.close()
+        return self._summary(workers, shoppers)
 
-    def _summary(self, workers: list[_Worker]) -> TrafficSummary:
+    def _summary(self, workers: list[_Worker], shoppers: list[_Shopper]) -> TrafficSummary:
         done: Counter[str] = Counter()
         errors: Counter[str] = Counter()
         for worker in workers:
@@ -333,7 +366,7 @@ class _Run:
             asked=self.asked,
             done=dict(sorted(done.items())),
             errors=dict(errors.most_common()),
-            requests=sum(worker.shopper.requests for worker in workers),
+            requests=sum(shopper.requests for shopper in shoppers),
             seconds=time.monotonic() - self.started,
             buying_seconds=max(last - self.started, self.interval) if last else 0.0,
             late_seconds=max(worker.late for worker in workers),
@@ -358,10 +391,10 @@ class _Run:
 
     # -- the steps of a buyer
 
-    def _purchase(self, index: int) -> Step:
+    def purchase(self, index: int) -> Step:
         def buy(worker: _Worker) -> list[tuple[float, Step]]:
             if index + 1 < self.asked:
-                self.agenda.add(self.started + (index + 1) * self.interval, self._purchase(index + 1))
+                self.agenda.add(self.started + (index + 1) * self.interval, self.purchase(index + 1))
             buyer = journey(self.seed, index, self.market, self.shares)
             wanted = {
                 "order": order_input(buyer, self.market.currency),
@@ -395,7 +428,7 @@ class _Run:
             parcel: dict[str, Any] = {"fulfillmentOrderId": number}
             is_part = buyer.ships_in_two and not is_rest
             if is_part:
-                lines = worker.shopper.ask("shipping_lines", {"id": number})["fulfillmentOrder"]["lineItems"]["nodes"]
+                lines = worker.ask("shipping_lines", {"id": number})["fulfillmentOrder"]["lineItems"]["nodes"]
                 parcel["fulfillmentOrderLineItems"] = [{"id": lines[0]["id"], "quantity": 1}]
             tracking = {"number": f"TR{buyer.index:09d}{'B' if is_rest else 'A'}", "company": "Royal Mail"}
             wanted = {"fulfillment": {"lineItemsByFulfillmentOrder": [parcel], "trackingInfo": tracking}}

@@ -163,6 +163,18 @@ _INSERT = (
 )
 
 
+def changes_in(store: Store, touched: Touched) -> Iterator[Change]:
+    """The topics that follow from all that a transaction touched."""
+    for kind in TOLD:
+        for (touched_kind, number), before in touched.documents.items():
+            if touched_kind == kind:
+                yield from changes_of(kind, before, store.get(kind, number))
+    for (item, location), level in touched.levels.items():
+        change = level_change(item, location, level, store.level(item, location))  # type: ignore[arg-type]
+        if change is not None:
+            yield change
+
+
 class Recorder:
     """Watches a store (`Store.watcher`) and records what its subscribers are to be told; `announce` is called after the commit."""
 
@@ -181,7 +193,7 @@ class Recorder:
             return self._subscriptions_changed
         if not self.directory.topics():
             return None
-        found = [change for change in self._changes(store, touched) if self.directory.of(change.topic)]
+        found = [change for change in changes_in(store, touched) if self.directory.of(change.topic)]
         if not found:
             return None
         self._record(store, found)
@@ -191,16 +203,6 @@ class Recorder:
         # Once more after the commit: somebody may have read between the first time and now.
         self.directory.forget()
         self.announce()
-
-    def _changes(self, store: Store, touched: Touched) -> Iterator[Change]:
-        for kind in TOLD:
-            for (touched_kind, number), before in touched.documents.items():
-                if touched_kind == kind:
-                    yield from changes_of(kind, before, store.get(kind, number))
-        for (item, location), level in touched.levels.items():
-            change = level_change(item, location, level, store.level(item, location))  # type: ignore[arg-type]
-            if change is not None:
-                yield change
 
     def _record(self, store: Store, found: list[Change]) -> None:
         shop = store.shop() or {}
