@@ -125,7 +125,7 @@ def moment(value: Any) -> datetime | None:
 
 
 def _required(headers: Mapping[str, str], name: str, stand_in: str | None = None) -> str:
-    value = _text(headers.get(name)) or stand_in
+    value = _text(headers.get(name)) or _text(stand_in)
     if not value:
         raise RefusedError(400, "missing_header", f"header {name} is missing, too long or unreadable")
     return value
