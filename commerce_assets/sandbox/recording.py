@@ -25,8 +25,8 @@ from commerce_assets.sandbox.access import ALL_SCOPES
 from commerce_assets.sandbox.context import Context
 from commerce_assets.sandbox.schema import answer
 from commerce_assets.sandbox.store import Store, Touched
-from commerce_assets.sandbox.traffic import API_VERSION, TrafficError, query_text, rehearse
-from commerce_assets.sandbox.traffic_plan import Shares
+from commerce_assets.sandbox.traffic import API_VERSION, query_text, rehearse
+from commerce_assets.sandbox.traffic_plan import Shares, TrafficError
 from commerce_assets.sandbox.webhooks.changes import TOLD, changes_in, nanoseconds_text
 from commerce_assets.sandbox.webhooks.payloads import ORDER_TOPICS, render
 

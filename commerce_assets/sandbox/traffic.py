@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from commerce_assets.sandbox.auth import SHOPPER
-from commerce_assets.sandbox.traffic_plan import CENT, RESTOCKED_UNITS, Journey, Market, Shares, Variant, journey, order_input
+from commerce_assets.sandbox.traffic_plan import CENT, RESTOCKED_UNITS, Journey, Market, Shares, TrafficError, Variant, journey, order_input
 
 API_VERSION = "2026-10"
 WORKERS = 12
@@ -37,10 +37,6 @@ TIMEOUT_SECONDS = 30.0
 PROGRESS_SECONDS = 1.0
 KEYS = uuid.UUID("6b1f5a52-9f0e-5a0c-8a53-3d5e3a1f7c11")
 QUERIES = Path(__file__).with_name("traffic_queries")
-
-
-class TrafficError(Exception):
-    """The traffic cannot start; the message says what to do."""
 
 
 class _Failed(Exception):
@@ -99,11 +95,11 @@ def run_traffic(
     """Buy `orders_per_minute` for `minutes` in the sandbox at `base_url`, with everything that follows from it.
 
     `token` is the sandbox's static access token. `progress` is called about once a second with what there is so far. When
-    `stop` is set, no new step is begun. `TrafficError` where the sandbox cannot be reached, the token is wrong, or there is
-    nothing to buy; `ValueError` for shares that cannot be.
+    `stop` is set, no new step is begun. `TrafficError` where the sandbox cannot be reached, the token is wrong, there is nothing
+    to buy, or rate or shares cannot be.
     """
     if orders_per_minute <= 0 or minutes <= 0:
-        raise ValueError(f"{orders_per_minute} orders a minute for {minutes} minutes: give numbers above 0")
+        raise TrafficError(f"{orders_per_minute} orders a minute for {minutes} minutes: give numbers above 0")
     shares = Shares(refund_share, fulfil_share, cancel_share, restock_share, new_customer_share)
     asked = max(1, round(orders_per_minute * minutes))
     counter = _Shopper(base_url, token, 0, attempts=3)

@@ -21,6 +21,10 @@ RESTOCKED_UNITS = 24
 SECONDS_BETWEEN_STEPS = (0.5, 6.0)
 
 
+class TrafficError(Exception):
+    """The traffic cannot start; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """Something to buy."""
@@ -42,12 +46,12 @@ class Shares:
     new_customer: float = 0.3
 
     def __post_init__(self) -> None:
-        """`ValueError` where a share is none, or more is cancelled and shipped than ordered."""
+        """`TrafficError` where a share is none, or more is cancelled and shipped than ordered."""
         for name, share in vars(self).items():
             if not 0 <= share <= 1:
-                raise ValueError(f"{name}_share is {share}: give a share between 0 and 1")
+                raise TrafficError(f"{name}_share is {share}: give a share between 0 and 1")
         if self.fulfil + self.cancel > 1:
-            raise ValueError(f"fulfil_share {self.fulfil} and cancel_share {self.cancel} are more than all orders: lower one of them")
+            raise TrafficError(f"fulfil_share {self.fulfil} and cancel_share {self.cancel} are more than all orders: lower one of them")
 
 
 @dataclass(frozen=True)

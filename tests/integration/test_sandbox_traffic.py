@@ -10,8 +10,8 @@ from support import RunningSandbox, free_port, running_sandbox
 
 from commerce_assets.sandbox.fill import fill
 from commerce_assets.sandbox.store import Store
-from commerce_assets.sandbox.traffic import TrafficError, run_traffic
-from commerce_assets.sandbox.traffic_plan import RESTOCKED_UNITS
+from commerce_assets.sandbox.traffic import run_traffic
+from commerce_assets.sandbox.traffic_plan import RESTOCKED_UNITS, TrafficError
 
 pytestmark = pytest.mark.xdist_group("sandbox-traffic")
 STEPS = "commerce_assets.sandbox.traffic_plan.SECONDS_BETWEEN_STEPS"

@@ -19,8 +19,7 @@ from commerce_assets.sandbox.fill import fill
 from commerce_assets.sandbox.recording import Recording, record_traffic, recorded
 from commerce_assets.sandbox.replay import ReplayError, replay
 from commerce_assets.sandbox.store import Store
-from commerce_assets.sandbox.traffic import TrafficError
-from commerce_assets.sandbox.traffic_plan import Shares
+from commerce_assets.sandbox.traffic_plan import Shares, TrafficError
 
 BEGIN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SHARES = Shares(refund=0.3, fulfil=0.7, cancel=0.2)

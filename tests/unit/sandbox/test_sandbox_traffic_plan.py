@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from commerce_assets.sandbox.traffic_plan import Market, Shares, Variant, journey, order_input
+from commerce_assets.sandbox.traffic_plan import Market, Shares, TrafficError, Variant, journey, order_input
 
 MARKET = Market(
     "GBP",
@@ -57,5 +57,5 @@ def test_an_order_is_paid_in_full_with_its_tax_inside() -> None:
 
 @pytest.mark.parametrize("shares", [{"refund": 1.5}, {"cancel": -0.1}, {"fulfil": 0.9, "cancel": 0.2}])
 def test_shares_that_cannot_be_are_refused(shares: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(TrafficError, match="share"):
         Shares(**shares)
