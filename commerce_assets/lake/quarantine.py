@@ -14,7 +14,7 @@ import polars as pl
 from commerce_assets import contracts
 from commerce_assets.contracts.rules import mask_card_numbers
 from commerce_assets.lake.duck import path_list, quoted, statement
-from commerce_assets.lake.report import AppendPartition, Merge, ReplaceDays, ReplacePartition
+from commerce_assets.lake.report import EVENTS, AppendPartition, Merge, ReplaceDays, ReplacePartition
 from commerce_assets.lake.store import QUARANTINE_SCHEMA, Lake
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def _is_superseded(partitioner: "Partitioner", load_id: str, retried: Retried | 
             unknown = f"partition_key is null and contains(scope, '/') and split_part(scope, '/', 1) >= {first} and split_part(scope, '/', 2) <= {last}"
             return f"{this_load} or {days} or ({unknown}) or {documents}"
         case ReplacePartition(name=name):
-            return f"{this_load} or partition_key = {quoted(name)}"
+            of_events = f"starts_with(partition_key, {quoted(EVENTS)})"
+            return f"{this_load} or partition_key = {quoted(name)} or ({of_events} and {documents})"
         case AppendPartition():
             return this_load
         case Merge():

@@ -17,7 +17,7 @@ from commerce_assets.lake.errors import LakeError
 from commerce_assets.lake.landing import reland
 from commerce_assets.lake.lines import read_chunks
 from commerce_assets.lake.quarantine import Retried, quarantine_rows
-from commerce_assets.lake.report import LoadReport
+from commerce_assets.lake.report import EVENTS, LoadReport
 from commerce_assets.lake.store import Lake
 
 _GID = r"gid:(?:\\?/){2}shopify(?:\\?/)([A-Za-z0-9]+)(?:\\?/)(\d+)"
@@ -54,9 +54,13 @@ def replay(
     `payloads` is how the family's events read: loads whose files are named `payloads*.jsonl` are theirs.
 
     What is accepted now joins its partition and leaves the quarantine; what is refused again stays, once, under its load. Running it
-    again changes nothing. A document of which the lake holds a newer version is not put in its place.
+    again changes nothing. A document of which the lake holds a newer version is not put in its place. Counts of stock that events
+    brought are left alone; the day's next pull replaces them.
     """
     chosen = quarantine_rows(lake, mapping.family, table, load_id, rule, root_id, unmasked=True)
+    if mapping.family in SNAPSHOT_FAMILIES:
+        # An event counts for the moment it was landed: later it would pass for a newer count.
+        chosen = chosen.filter(~pl.col("partition_key").str.starts_with(EVENTS).fill_null(False))
     reports = []
     tried = still = 0
     is_snapshot = mapping.family in SNAPSHOT_FAMILIES

@@ -9,8 +9,18 @@ import pytest
 from landing_documents import Landing
 
 from commerce_assets import contracts
-from commerce_assets.lake import AppendPartition, LoadReport, Merge, ReplaceDays, fold_events, journal, quarantine_rows
-from commerce_assets.sources.shopify.mapping import ORDERS
+from commerce_assets.lake import (
+    AppendPartition,
+    LoadReport,
+    Merge,
+    ReplaceDays,
+    ReplacePartition,
+    fold_events,
+    journal,
+    quarantine_rows,
+    replay,
+)
+from commerce_assets.sources.shopify.mapping import INVENTORY, ORDERS
 
 BATCH = "events-20260301T100500000000-orders"
 NEXT = "events-20260301T100501000000-orders"
@@ -194,3 +204,11 @@ def test_an_interrupted_fold_is_completed(landing: Landing, monkeypatch: pytest.
     assert landing.lake.recover() == ["fold-orders"]
     assert files_of(landing) == {"partition=2026-03-01/data.parquet", f"partition={LAST}/folded.parquet"}
     assert {name: rows.equals(before[name]) for name, rows in rows_that_hold(landing).items()} == dict.fromkeys(before, True)
+
+
+def test_a_refused_count_of_an_event_is_not_landed_later_but_replaced_by_the_next_pull(landing: Landing) -> None:
+    append(landing, [docs.inventory_item(1, sku="A", createdAt=None), docs.inventory_level(1, 1)], BATCH, "inventory")
+    assert quarantine_rows(landing.lake)["table"].to_list() == ["inventory_items", "inventory_levels"]
+    assert replay(landing.lake, INVENTORY).tried == 0
+    landing.land([docs.inventory_item(1), docs.inventory_level(1, 1)], "inventory", mode=ReplacePartition("2026-03-01"), load_id="load-2")
+    assert quarantine_rows(landing.lake).is_empty()
