@@ -16,6 +16,8 @@ create macro instant(x) as
         when x is not null and try_cast(x as timestamptz) is null then broken('wrong_type')
     end;
 
+create macro moment(x) as value.moment(x);
+
 create macro money(x) as
     case when x is not null and try_cast(x as decimal(18, 4)) is null then broken('wrong_type') end;
 

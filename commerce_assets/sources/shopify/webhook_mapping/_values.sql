@@ -14,6 +14,9 @@ create macro instant(x) as
     case when regexp_full_match(x, '\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)')
         then try_cast(x as timestamptz) end;
 
+-- To tell which of two is later.
+create macro moment(x) as coalesce(try_cast(x as timestamptz), timestamptz '-infinity');
+
 create macro money(x) as try_cast(x as decimal(18, 4));
 
 create macro whole(x) as case when regexp_full_match(x, '-?\d{1,18}') then try_cast(x as bigint) end;
@@ -73,35 +76,23 @@ create macro currency(x) as upper(trim(x));
 create macro lost(raw, typed) as raw is not null and typed is null;
 
 -- What stands in the order and what came beside it, each once. `source` names the relation of envelopes: a macro's own
--- relations would have to be there when it is made.
+-- relations would have to be there when it is made. What came beside it is numbered first, by its place in its list.
 create macro refunds_once(source) as table
     with
         listed as (
-            select
-                _line,
-                id,
-                totals_of("order") as totals,
-                unnest("order".refunds) as r,
-                1 as place,
-                generate_subscripts("order".refunds, 1) as position
+            select _line, id, totals_of("order") as totals, list_concat(refunds, "order".refunds) as every
             from query_table(source)
-            where len("order".refunds) > 0
-            union all
-            select
-                _line,
-                id,
-                totals_of("order") as totals,
-                unnest(refunds) as r,
-                0 as place,
-                generate_subscripts(refunds, 1) as position
-            from query_table(source)
-            where len(refunds) > 0
+            where len(refunds) > 0 or len("order".refunds) > 0
+        ),
+        numbered as (
+            select _line, id, totals, every, unnest(every) as r, generate_subscripts(every, 1) as _ordinal from listed
         )
-    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, totals, r
-    from listed
-    qualify row_number() over (partition by _line, coalesce(r.id, r.admin_graphql_api_id) order by place desc, position) = 1;
+    -- Of two with one id the order's own.
+    select _line, _ordinal, id, totals, r
+    from numbered
+    where len(list_filter(every, lambda other, place: other.id = r.id and place > _ordinal)) = 0;
 
--- Of two with one id the one that was changed later. `ordered` is how many pieces the order holds.
+-- `ordered` is how many pieces the order holds.
 create macro fulfillments_once(source) as table
     with
         listed as (
@@ -109,57 +100,60 @@ create macro fulfillments_once(source) as table
                 _line,
                 id,
                 list_sum([try_cast(line.quantity as bigint) for line in "order".line_items]) as ordered,
-                unnest("order".fulfillments) as f,
-                1 as place,
-                generate_subscripts("order".fulfillments, 1) as position
+                list_concat(fulfillments, "order".fulfillments) as every
             from query_table(source)
-            where len("order".fulfillments) > 0
-            union all
-            select
-                _line,
-                id,
-                list_sum([try_cast(line.quantity as bigint) for line in "order".line_items]) as ordered,
-                unnest(fulfillments) as f,
-                0 as place,
-                generate_subscripts(fulfillments, 1) as position
-            from query_table(source)
-            where len(fulfillments) > 0
+            where len(fulfillments) > 0 or len("order".fulfillments) > 0
+        ),
+        numbered as (
+            select _line, id, ordered, every, unnest(every) as f, generate_subscripts(every, 1) as _ordinal from listed
         )
-    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, ordered, f
-    from listed
-    qualify
-        row_number() over (
-            partition by _line, coalesce(f.id, f.admin_graphql_api_id)
-            order by try_cast(f.updated_at as timestamptz) desc nulls last, place desc, position
-        ) = 1;
+    -- Of two with one id the one that was changed later, else the order's own.
+    select _line, _ordinal, id, ordered, f
+    from numbered
+    where
+        len(
+            list_filter(
+                every,
+                lambda other, place: other.id = f.id
+                and place <> _ordinal
+                and case
+                    when moment(other.updated_at) = moment(f.updated_at) then place > _ordinal
+                    else moment(other.updated_at) > moment(f.updated_at)
+                end
+            )
+        )
+        = 0;
 
--- A refund repeats its transactions. Of two with one id the one that is no longer pending.
 create macro transactions_once(source) as table
     with
-        refunded as (
-            select _line, id, totals, r.transactions as paid_back, _ordinal as refund
-            from refunds_once(source)
-            where len(r.transactions) > 0
-        ),
         listed as (
             select
                 _line,
                 id,
                 totals_of("order") as totals,
-                unnest(transactions) as t,
-                0 as place,
-                generate_subscripts(transactions, 1) as position
+                list_concat(
+                    transactions, flatten([r.transactions for r in list_concat("order".refunds, refunds)])
+                ) as every
             from query_table(source)
-            where len(transactions) > 0
-            union all
-            select
-                _line, id, totals, unnest(paid_back) as t, refund as place, generate_subscripts(paid_back, 1) as position
-            from refunded
+        ),
+        numbered as (
+            select _line, id, totals, every, unnest(every) as t, generate_subscripts(every, 1) as _ordinal
+            from listed
+            where len(every) > 0
         )
-    select _line, row_number() over (partition by _line order by place, position) as _ordinal, id, totals, t
-    from listed
-    qualify
-        row_number() over (
-            partition by _line, coalesce(t.id, t.admin_graphql_api_id)
-            order by lower(t.status) = 'pending', place, position
-        ) = 1;
+    -- A refund repeats its transactions. Of two with one id the one that is no longer pending.
+    select _line, _ordinal, id, totals, t
+    from numbered
+    where
+        len(
+            list_filter(
+                every,
+                lambda other, place: other.id = t.id
+                and place <> _ordinal
+                and case
+                    when (lower(other.status) = 'pending') = (lower(t.status) = 'pending') then place < _ordinal
+                    else lower(t.status) = 'pending'
+                end
+            )
+        )
+        = 0;
