@@ -67,10 +67,10 @@ def dead_letters(events: pl.DataFrame) -> DeadLetters:
 
 
 def drift(shelves: pl.DataFrame, now: datetime, tolerated_seconds: float) -> Drift:
-    """How far the storefront's stock is from ours. A difference lasts since the later of the two figures changed."""
-    compared = shelves.filter(pl.col("seen_quantity").is_not_null() & pl.col("available_quantity").is_not_null())
+    """How far the storefront's stock is from ours. A difference lasts since the later of the two figures changed; those that are tolerated by policy are none."""
+    compared = shelves.filter("is_active", pl.col("seen_quantity").is_not_null() & pl.col("available_quantity").is_not_null())
     different = compared.with_columns(
-        units=pl.col("seen_quantity") - pl.col("available_quantity"),
+        units=pl.col("seen_quantity") - pl.col("available_quantity") - pl.col("tolerated_difference").fill_null(0),
         seconds=(pl.lit(now) - pl.max_horizontal("seen_at", "target_changed_at")).dt.total_microseconds() / 1e6,
     ).filter(pl.col("units") != 0)
     lasting = different.filter(pl.col("seconds") > tolerated_seconds)

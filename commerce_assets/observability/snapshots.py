@@ -31,6 +31,8 @@ from commerce_assets.warehouse import reading as reading_warehouse
 
 KEPT_DAYS = 30
 PAGE_ROWS = 100_000
+NOWHERE = 0
+"""Location of units promised to orders that nobody knows a location for yet; no shelf that the storefront could show."""
 Frames = Iterable[pl.DataFrame]
 
 
@@ -346,8 +348,10 @@ def _shelves(settings: Settings) -> Frames:
     own = [columns[name] for name in STOCK_TABLES["stock_shelves"] if name in columns]
     target = ("quantity", "state", "changed_at", "acknowledged_at")
     is_its = sa.and_(TARGETS.c.item_id == columns.item_id, TARGETS.c.location_id == columns.location_id)
-    query = sa.select(*own, ITEMS.c.sku, ITEMS.c.tier, *(TARGETS.c[name].label(f"target_{name}") for name in target)).select_from(
-        SHELVES.outerjoin(ITEMS, ITEMS.c.item_id == columns.item_id).outerjoin(TARGETS, is_its)
+    query = (
+        sa.select(*own, ITEMS.c.sku, ITEMS.c.tier, *(TARGETS.c[name].label(f"target_{name}") for name in target))
+        .select_from(SHELVES.outerjoin(ITEMS, ITEMS.c.item_id == columns.item_id).outerjoin(TARGETS, is_its))
+        .where(columns.location_id != NOWHERE)
     )
     return _table(settings.events_database, SHELVES, query, "stock_shelves")
 
@@ -398,10 +402,12 @@ def frames(connection: sa.Connection, query: sa.Select[Any], schema: Schema) -> 
         result = connection.execution_options(stream_results=True).exec_driver_sql(text)
     else:
         result = connection.execution_options(stream_results=True).execute(query)
-    as_read = {name: pl.String() if is_sqlite and isinstance(schema[name], pl.Datetime) else schema[name] for name in names}
+    raw = {pl.Datetime: pl.String(), pl.Boolean: pl.Int64()} if is_sqlite else {}
+    as_read = {name: raw.get(type(schema[name]), schema[name]) for name in names}
     for rows in result.partitions(PAGE_ROWS):
         page = pl.DataFrame([tuple(row) for row in rows], schema=as_read, orient="row")
         if is_sqlite:
+            page = page.with_columns(pl.col(name).cast(schema[name]) for name in names if isinstance(schema[name], pl.Boolean))
             moments = [name for name in names if isinstance(schema[name], pl.Datetime)]
             page = page.with_columns(pl.col(moments).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", time_zone="UTC"))
         yield page.select(list(schema))

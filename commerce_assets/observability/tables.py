@@ -73,10 +73,11 @@ STOCK_TABLES: dict[str, Schema] = {
         **dict.fromkeys(("item_id", "location_id"), _BIGINT),
         "sku": _TEXT,
         "tier": _BIGINT,
+        "is_active": pl.Boolean(),
         **dict.fromkeys(
             (
                 *("on_hand_quantity", "committed_quantity", "reserved_quantity", "safety_quantity", "available_quantity"),
-                *("seen_quantity", "expected_quantity", "suspected_difference", "tolerated_difference"),
+                *("seen_quantity", "expected_quantity", "tolerated_difference"),
             ),
             _BIGINT,
         ),

@@ -215,6 +215,9 @@ with
         from hops
     ),
 
+    -- Scores and pushes follow the marts, and the publish of this table: an order is not stopped before it is its turn.
+    fresh as (select cast(now() at time zone 'UTC' as timestamp) - interval '{{ var("trace_grace_minutes") }} minutes' as since_at),
+
     judged as (
         select
             *,
@@ -230,11 +233,14 @@ with
                 when is_without_score
                 then null
                 when scored_after_at is null
-                then 'scored'
-                when coalesce(pushed_outcome, 'none') not in ('succeeded', 'unchanged')
+                then case when in_marts_at < fresh.since_at then 'scored' end
+                when pushed_outcome is null
+                then case when scored_after_at < fresh.since_at then 'pushed' end
+                when pushed_outcome not in ('succeeded', 'unchanged')
                 then 'pushed'
             end as stopped_at
         from stops
+        cross join fresh
     )
 
 select

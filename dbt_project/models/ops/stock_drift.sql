@@ -15,8 +15,10 @@ select
     available_quantity,
     seen_quantity as storefront_quantity,
     seen_quantity - available_quantity as difference_units,
+    tolerated_difference as tolerated_units,
     -- booleans
-    coalesce(seen_quantity <> available_quantity, false) as is_different,
+    is_active,
+    coalesce(is_active and seen_quantity <> available_quantity, false) as is_different,
     -- times
     seen_at at time zone 'UTC' as storefront_updated_at,
     confirmed_at at time zone 'UTC' as warehouse_confirmed_at,
