@@ -146,3 +146,16 @@ def test_every_dep_is_an_asset_of_the_graph(definitions: dg.Definitions) -> None
         for spec in specs(definitions)
     }
     assert {key: deps for key, deps in dangling.items() if deps} == {}
+
+
+def test_behind_every_family_of_events_stand_models_and_none_behind_the_scores(definitions: dg.Definitions) -> None:
+    from commerce_assets.defs.events.checks import FAMILIES_OF_EVENTS
+    from commerce_assets.defs.events.sensor import models_behind_families
+
+    models = next(asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition) and asset.op.name == "dbt_models")
+    behind = {family: {key.to_user_string() for key in keys} for family, keys in models_behind_families(models).items()}
+    assert set(behind) == set(FAMILIES_OF_EVENTS)
+    assert {"warehouse/marts/fct_order", "warehouse/marts/customer_360", "warehouse/ops/order_builds"} <= behind["orders"]
+    assert "warehouse/marts/fct_inventory_snapshot" in behind["inventory"]
+    assert "warehouse/marts/dim_customer" in behind["deletions"]
+    assert not {key for keys in behind.values() for key in keys if key.startswith(("warehouse/sync", "warehouse/ops/order_trace"))}
