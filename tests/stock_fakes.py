@@ -76,6 +76,8 @@ class FakeStorefront:
         self.orders: dict[int, dict[str, Any]] = {}
         self.claims: dict[int, int] = {}
         self.emitted: list[tuple[str, bytes, datetime]] = []
+        self.on_hand_moves: list[tuple[datetime, tuple[int, int], int]] = []
+        """What orders took from and brought back to each shelf, by the whole second, as documents tell it."""
         self._keys: dict[str, tuple[Any, FakeAnswer]] = {}
         self._numbers = 0
 
@@ -149,7 +151,7 @@ class FakeStorefront:
 
     def meddle(self, item: int, place: int, delta: int) -> None:
         """Somebody changes what is available by hand."""
-        self._move((item, place), available=delta)
+        self._move((item, place), available=delta, is_order=False)
 
     # --- the port
 
@@ -189,7 +191,7 @@ class FakeStorefront:
         for change in changes:
             delta = change.quantity - self.stock[change.item_id, change.location_id].available
             if delta:
-                self._move((change.item_id, change.location_id), available=delta)
+                self._move((change.item_id, change.location_id), available=delta, is_order=False)
         return FakeAnswer(set_at=self.now.replace(microsecond=0))
 
     def _ask(self, what: str, of: Any) -> None:
@@ -204,8 +206,10 @@ class FakeStorefront:
             levels.append(FakeLevel(number, place, True, stock.available, stock.committed, stock.updated_at.replace(microsecond=0)))
         return FakeItem(number, 1000 + number, f"SKU-{number}", True, tuple(levels))
 
-    def _move(self, key: tuple[int, int], *, available: int = 0, committed: int = 0) -> None:
+    def _move(self, key: tuple[int, int], *, available: int = 0, committed: int = 0, is_order: bool = True) -> None:
         stock = self.stock[key]
+        if is_order and available + committed:
+            self.on_hand_moves.append((self.now.replace(microsecond=0), key, available + committed))
         stock.available += available
         stock.committed += committed
         stock.updated_at = self.now

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from commerce_assets.events.stock.ports import Verdict
 from commerce_assets.events.stock.shelf import UNALLOCATED, Shelf, Shelves
-from commerce_assets.events.stock.tables import ITEMS, ORDERS, POSTINGS, UNKNOWN, chunks, upsert
+from commerce_assets.events.stock.tables import ITEMS, ORDERS, POSTINGS, SHELVES, UNKNOWN, chunks, upsert
 
 LOST = frozenset({"cancelled", "error", "failure"})
 """Shipments of these states never left."""
@@ -112,6 +112,19 @@ def forget(connection: sa.Connection, deletions: Mapping[int, datetime], now: da
 def book_again(connection: sa.Connection, order_ids: Iterable[int], now: datetime | None = None) -> None:
     """Book held orders anew: variants are known now that were not."""
     _book(connection, _held(connection, order_ids), now or datetime.now(UTC))
+
+
+def allocate_late(connection: sa.Connection, shelves: Shelves) -> None:
+    """Allocate what orders did to items none of whose shelves was known then, now that one is. The shelves must have been saved."""
+    waiting = [shelf.item_id for shelf in shelves.by_key.values() if shelf.location_id == UNALLOCATED and shelves.of(shelf.item_id)]
+    if not waiting:
+        return
+    is_theirs = sa.and_(POSTINGS.c.item_id.in_(waiting), POSTINGS.c.location_id == UNALLOCATED, POSTINGS.c.order_id.is_not(None))
+    orders = [row.order_id for row in connection.execute(sa.select(POSTINGS.c.order_id).where(is_theirs).distinct())]
+    book_again(connection, orders, shelves.now)
+    is_left = sa.select(POSTINGS.c.item_id).where(POSTINGS.c.location_id == UNALLOCATED)
+    is_empty = sa.and_(SHELVES.c.location_id == UNALLOCATED, SHELVES.c.item_id.in_(waiting), SHELVES.c.item_id.not_in(is_left))
+    connection.execute(sa.delete(SHELVES).where(is_empty))
 
 
 def order_stock(body: bytes) -> OrderStock:

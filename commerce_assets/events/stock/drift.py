@@ -48,6 +48,7 @@ def observe(
         if not _observe(shelves, entry):
             verdicts[number] = Verdict("superseded")
     shelves.save()
+    commitments.allocate_late(connection, shelves)
     return verdicts
 
 
@@ -108,6 +109,7 @@ def take_reading(
     if drifted:
         connection.execute(sa.insert(DRIFT), drifted)
     shelves.save()
+    commitments.allocate_late(connection, shelves)
 
 
 def _committed(item: ReadItem) -> dict[int, int]:

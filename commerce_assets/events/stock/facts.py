@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from commerce_assets.events.stock import commitments
 from commerce_assets.events.stock.ports import Verdict
 from commerce_assets.events.stock.shelf import Shelves
 from commerce_assets.events.stock.tables import FACTS, ITEMS, POSTINGS, UNKNOWN, chunks, upsert
@@ -228,6 +229,7 @@ def _book(connection: sa.Connection, facts: list[_Fact], tallies: list[_Tally], 
     upsert(connection, FACTS, rows)
     upsert(connection, POSTINGS, postings)
     shelves.save()
+    commitments.allocate_late(connection, shelves)
 
 
 _FACT_FIELDS = ("key", "kind", "item_id", "location_id", "quantity", "occurred_at", "reason")

@@ -27,6 +27,9 @@ ACKNOWLEDGED, CONFLICT, AGAIN, WAS_REFUSED = "acknowledged", "conflict", "again"
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds before a shelf whose figure changed under a push is read again: the more often in a row, the longer."""
 
+IS_BLIND = sa.or_(SHELVES.c.expected_quantity.is_(None), SHELVES.c.checked_at.is_(None))
+"""Nothing is written to a shelf before it was read once: units may be committed there to orders that nobody here knows."""
+
 
 @dataclass(frozen=True)
 class PushRow:
@@ -72,7 +75,7 @@ def make_push(connection: sa.Connection, limit: int, now: datetime) -> Push | No
         sa.select(*TARGETS.columns, SHELVES.c.expected_quantity)
         .join(SHELVES, sa.and_(SHELVES.c.item_id == TARGETS.c.item_id, SHELVES.c.location_id == TARGETS.c.location_id))
         .outerjoin(ITEMS, ITEMS.c.item_id == TARGETS.c.item_id)
-        .where(IS_OPEN, TARGETS.c.state == DUE, TARGETS.c.push_id.is_(None), SHELVES.c.expected_quantity.is_not(None))
+        .where(IS_OPEN, TARGETS.c.state == DUE, TARGETS.c.push_id.is_(None), ~IS_BLIND)
         .order_by(tier, TARGETS.c.changed_at, TARGETS.c.item_id, TARGETS.c.location_id)
         .limit(limit)
     )
@@ -153,7 +156,7 @@ def refuse(connection: sa.Connection, push: Push, outcomes: Mapping[Key, tuple[s
 
 def items_to_read(connection: sa.Connection, limit: int, now: datetime) -> list[int]:
     """Items with a shelf that must be read before anything is said about it, tier 1 first."""
-    is_blind = sa.and_(TARGETS.c.state == DUE, SHELVES.c.expected_quantity.is_(None))
+    is_blind = sa.and_(TARGETS.c.state == DUE, IS_BLIND)
     is_in_doubt = sa.and_(TARGETS.c.state == HELD, TARGETS.c.not_before <= now)
     tier = sa.func.min(sa.func.coalesce(ITEMS.c.tier, 2))
     query = (
