@@ -446,7 +446,7 @@ class _Run:
                 "parentId": order["transactions"][0]["id"],
                 "kind": "REFUND",
                 "gateway": "shopify_payments",
-                "amount": str(buyer.lines[line].variant.price * units),
+                "amount": str(buyer.worth(line, units)),
             }
             wanted = {"orderId": order["id"], "refundLineItems": [back], "transactions": [payment], "note": "Sent back"}
             worker.mutate("refund", "refundCreate", {"input": wanted, "key": self._key("refund", order["id"])}, is_repeatable=True)

@@ -18,6 +18,8 @@ FIRST_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Esme", "Finn", "Gwen", "Hugo", "Iri
 LAST_NAMES = ("Ash", "Birch", "Cole", "Dale", "Elm", "Frost", "Grove", "Hill", "Lake", "Moss")
 MOST_LINES, MOST_UNITS = 3, 3
 RESTOCKED_UNITS = 24
+CODE, OFF, CODE_SHARE = "WELCOME10", Decimal("0.1"), 0.12
+POSTAGE, POST_FREE_FROM = Decimal("3.95"), Decimal(40)
 SECONDS_BETWEEN_STEPS = (0.5, 6.0)
 
 
@@ -79,6 +81,7 @@ class Journey:
 
     index: int
     lines: tuple[Line, ...]
+    has_code: bool
     customer: dict[str, Any]
     email: str | None
     town: tuple[str, str]
@@ -95,9 +98,28 @@ class Journey:
     """Seconds before each of the steps that follow the purchase."""
 
     @property
-    def total(self) -> Decimal:
-        """What is paid, tax included."""
+    def goods(self) -> Decimal:
+        """What the lines cost before a discount, tax included."""
         return sum((line.variant.price * line.quantity for line in self.lines), Decimal(0))
+
+    @property
+    def postage(self) -> Decimal:
+        """What shipping costs."""
+        return POSTAGE if self.goods < POST_FREE_FROM else Decimal(0)
+
+    @property
+    def total(self) -> Decimal:
+        """What is paid."""
+        return self.goods - (_cents(self.goods * OFF) if self.has_code else 0) + self.postage
+
+    def worth(self, line: int, units: int) -> Decimal:
+        """What units of a line are paid back with."""
+        full = self.lines[line].variant.price * units
+        return _cents(full * (1 - OFF)) if self.has_code else full
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(CENT, ROUND_HALF_UP)
 
 
 def journey(seed: int, index: int, market: Market, shares: Shares) -> Journey:
@@ -118,6 +140,7 @@ def journey(seed: int, index: int, market: Market, shares: Shares) -> Journey:
     return Journey(
         index=index,
         lines=lines,
+        has_code=draw.random() < CODE_SHARE,
         customer=customer,
         email=email,
         town=draw.choice(TOWNS),
@@ -142,24 +165,28 @@ def _customer(draw: random.Random, seed: int, index: int, market: Market, shares
 
 
 def order_input(buyer: Journey, currency: str) -> dict[str, Any]:
-    """The OrderCreateOrderInput of a journey: paid in full by card, prices with VAT."""
+    """The OrderCreateOrderInput of a journey: paid in full by card, prices and postage with VAT, sometimes less a discount."""
     town, postcode = buyer.town
     address = {"address1": f"{buyer.index % 200 + 1} Mill Lane", "city": town, "zip": postcode, "countryCode": "GB"}
 
     def money(amount: Decimal) -> dict[str, Any]:
         return {"shopMoney": {"amount": str(amount), "currencyCode": currency}}
 
+    def tax(gross: Decimal) -> list[dict[str, Any]]:
+        return [{"title": "VAT", "rate": str(VAT), "priceSet": money(_cents(gross * VAT / (1 + VAT)))}]
+
     def line(entry: Line) -> dict[str, Any]:
         gross = entry.variant.price * entry.quantity
-        tax = (gross * VAT / (1 + VAT)).quantize(CENT, ROUND_HALF_UP)
         return {
             "variantId": entry.variant.id,
             "quantity": entry.quantity,
             "priceSet": money(entry.variant.price),
             "requiresShipping": entry.variant.is_shipped,
-            "taxLines": [{"title": "VAT", "rate": str(VAT), "priceSet": money(tax)}],
+            "taxLines": tax(gross * (1 - OFF) if buyer.has_code else gross),
         }
 
+    postage = {"title": "Standard", "code": "standard", "priceSet": money(buyer.postage), "taxLines": tax(buyer.postage)}
+    discount = {"discountCode": {"itemPercentageDiscountCode": {"code": CODE, "percentage": float(OFF * 100)}}} if buyer.has_code else {}
     return {
         "currency": currency,
         "sourceName": "web",
@@ -169,5 +196,7 @@ def order_input(buyer: Journey, currency: str) -> dict[str, Any]:
         "shippingAddress": address,
         "billingAddress": address,
         "lineItems": [line(entry) for entry in buyer.lines],
+        "shippingLines": [postage],
+        **discount,
         "transactions": [{"kind": "SALE", "status": "SUCCESS", "gateway": "shopify_payments", "amountSet": money(buyer.total)}],
     }

@@ -59,6 +59,8 @@ def test_what_traffic_counts_is_in_the_store_and_units_are_conserved(sandbox: Ru
     assert summary.done["shipments"] == sum(len(order.get("fulfillments") or ()) for order in new) > 0
     states = Counter(order["displayFinancialStatus"] for order in new)
     assert states["PAID"] + states["PARTIALLY_REFUNDED"] + states["REFUNDED"] == 60
+    assert all(order["totalReceivedSet"] == order["totalPriceSet"] for order in new)
+    assert {bool(order.get("discountCode")) for order in new} == {True, False}
     tracked = {number for _, number, doc in store.iterate("InventoryItem") if doc.get("tracked")}
     items = {variant["id"]: int(variant["inventoryItem"]["id"].rpartition("/")[2]) for _, _, variant in store.iterate("ProductVariant")}
     moved = 0
