@@ -8,6 +8,7 @@ load comes from this process over bare sockets, each body signed beforehand and 
 import argparse
 import asyncio
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -60,7 +61,9 @@ class Server:
     """A receiver in a process of its own."""
 
     def __init__(self, kind: str, folder: Path) -> None:
-        self.port = random.randint(20_000, 40_000)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         folder.mkdir()
         self.process = subprocess.Popen([sys.executable, "-m", "benchmarks.receiver", "--serve", kind, str(self.port), str(folder)])
         for _ in range(200):

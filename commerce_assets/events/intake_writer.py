@@ -37,7 +37,8 @@ class GroupWriter:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
+        self._arrived: list[_Waiting] = []
         self._unanswered: deque[_Waiting] = deque()
         self._rejected: Counter[tuple[str, str, str, datetime]] = Counter()
         self._rejected_lock = threading.Lock()
@@ -67,6 +68,7 @@ class GroupWriter:
         """Store what is queued, then end."""
         if self._impatience:
             self._impatience.cancel()
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -79,7 +81,9 @@ class GroupWriter:
             return answer
         waiting = _Waiting(delivery, answer, time.monotonic())
         self._unanswered.append(waiting)
-        self._queue.put(waiting)
+        if not self._arrived:
+            self._loop.call_soon(self._hand_over)
+        self._arrived.append(waiting)
         return answer
 
     def reject(self, rejection: Rejection) -> None:
@@ -87,6 +91,12 @@ class GroupWriter:
         hour = rejection.received_at.replace(minute=0, second=0, microsecond=0)
         with self._rejected_lock:
             self._rejected[rejection.source, rejection.topic, rejection.reason, hour] += rejection.count
+
+    def _hand_over(self) -> None:
+        """Once a turn of the loop: what it found ready makes one group, instead of the first of it one and the rest another."""
+        if self._arrived:
+            self._queue.put(self._arrived)
+            self._arrived = []
 
     def _run(self) -> None:
         is_last = False
@@ -99,13 +109,13 @@ class GroupWriter:
         group: list[_Waiting] = []
         size = 0
         try:
-            one = self._queue.get(timeout=REJECTIONS_EVERY_SECONDS)
-            while one is not None:
-                group.append(one)
-                size += len(one.delivery.body)
+            some = self._queue.get(timeout=REJECTIONS_EVERY_SECONDS)
+            while some is not None:
+                group += some
+                size += sum(len(one.delivery.body) for one in some)
                 if len(group) >= GROUP_EVENTS or size >= GROUP_BYTES:
                     return group, False
-                one = self._queue.get_nowait()
+                some = self._queue.get_nowait()
         except queue.Empty:
             return group, False
         return group, True
@@ -142,10 +152,10 @@ class GroupWriter:
                     one.answer.set_exception(answer)
         else:
             now = datetime.now(UTC)
+            self.stored += sum(answer)
             for one, is_new in zip(group, answer, strict=True):
                 if not one.answer.done():
                     one.answer.set_result(is_new)
-                self.stored += is_new
                 received_at, triggered_at = one.delivery.received_at, one.delivery.triggered_at
                 self.store_seconds.append((now - received_at).total_seconds())
                 if triggered_at is not None:
