@@ -1,7 +1,8 @@
 """Payloads of webhooks land as the same rows as a pull of the same orders, and bad ones are refused by name."""
 
 import json
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -278,6 +279,37 @@ def test_bad_values_are_refused_by_name_and_leave_the_other_orders_alone(order: 
     assert set(refused["root_id"]) == set(range(1, len(BAD_VALUES) + 1))
     for table in ("orders", "order_lines", "tax_lines", "shipping_lines", "transactions", "fulfillments", "fulfillment_lines"):
         assert {901, 902} <= set(lake.read(table)["order_id"]), table
+
+
+ODD_VALUES = [None, "", "x", -1, 1e300, 10**30, True, [], {}, [None], "\x00", "99999999999999.9999", "9999-12-31T23:59:59Z"]
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of every value in a document, of lists only the first two."""
+    inner = list(value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ())
+    for key, one in inner:
+        yield value, key
+        yield from _places(one)
+
+
+def _spoiled(line: Json, chance: random.Random) -> Json:
+    container, key = chance.choice([place for place in _places(line) if place != (line, "id")])
+    container[key] = chance.choice(ODD_VALUES)
+    return line
+
+
+def test_no_value_in_any_place_fails_the_batch(order: Json, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    bad = [_spoiled(_copy(order, number), chance) for number in range(1, 200)]
+    enormous = _copy(order, 900)
+    for line in enormous["order"]["line_items"]:
+        line["quantity"], line["price_set"]["shop_money"]["amount"] = 1, "99999999999999.9999"
+
+    lake, report = land_envelopes(tmp_path, [*bad, enormous, _copy(order, 901)])
+
+    assert report.lines == len(bad) + 2
+    assert 901 in set(lake.read("orders")["order_id"])
+    assert "orders" in set(quarantine_rows(lake, "orders").filter(pl.col("root_id") == 900)["table"])
 
 
 def test_what_hangs_in_a_refused_refund_or_line_is_refused_with_it(order: Json, tmp_path: Path) -> None:

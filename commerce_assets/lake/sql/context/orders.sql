@@ -1,4 +1,5 @@
--- Orders all of whose lines were accepted, beside the sums of those lines.
+-- Orders all of whose lines were accepted, beside the sums of those lines. A sum that is too large is none, and
+-- refused.
 with
     incomplete as (
         -- A broken line of a kind that could not be told is filed under orders, without a row's id.
@@ -24,8 +25,8 @@ select
     orders.is_taxes_included,
     orders.shipping_amount,
     orders.tip_amount,
-    cast(coalesce(line_sums.gross_amount, 0) as decimal(18, 4)) as lines_gross_amount,
-    cast(coalesce(shipping_sums.discount_amount, 0) as decimal(18, 4)) as shipping_discount_amount,
+    try_cast(coalesce(line_sums.gross_amount, 0) as decimal(18, 4)) as lines_gross_amount,
+    try_cast(coalesce(shipping_sums.discount_amount, 0) as decimal(18, 4)) as shipping_discount_amount,
     coalesce(line_sums.line_count, 0) + coalesce(shipping_sums.line_count, 0) as line_count
 from staged.orders
 left join line_sums using (order_id)

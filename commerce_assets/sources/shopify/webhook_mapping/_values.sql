@@ -55,7 +55,12 @@ create macro in_shop_money(amount, of_currency, totals) as
         when of_currency is null or upper(of_currency) = upper(totals.currency) then money(amount)
         else
             try_cast(
-                round(money(amount) * money(totals.shop) / nullif(money(totals.presentment), 0), 2) as decimal(18, 4)
+                round(
+                    cast(money(amount) as double)
+                    * cast(money(totals.shop) as double)
+                    / nullif(cast(money(totals.presentment) as double), 0),
+                    2
+                ) as decimal(18, 4)
             )
     end;
 
