@@ -7,7 +7,7 @@ Belongs here: batch ids, lines of whole orders, the rows of `event_batches`, the
 import random
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,14 +57,16 @@ class Rider:
     """An event whose object is landed by a batch."""
 
     seq: int
+    object_type: str
     object_id: int
+    topic: str
     attempts: int = 0
     waits: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Batch:
-    """A landing that is open: its riders, and for deletions what was deleted when."""
+    """A landing that is open. More events may join it until it is landed, unless it is `is_alone`."""
 
     batch_id: str
     lane: str
@@ -72,7 +74,11 @@ class Batch:
     kind: str
     opened_at: datetime
     riders: list[Rider] = field(default_factory=list)
-    deletions: list[tuple[str, int, datetime]] = field(default_factory=list)
+    events: int = 0
+    is_alone: bool = False
+    """For events that failed before: their company is chosen."""
+    bodies: dict[int, tuple[StoredEvent, bytes]] = field(default_factory=dict)
+    """seq -> event and payload on one line, of those that need not be read again."""
 
     @property
     def object_ids(self) -> list[int]:
@@ -178,8 +184,13 @@ def save_known(
     connection: sa.Connection, known: Known, documents: Collection[tuple[str, int]], parts: Collection[tuple[int, tuple[str, int]]]
 ) -> None:
     """Write what is held of these objects and parts."""
-    upsert(connection, DOCUMENTS, [asdict(known.documents[key]) for key in documents])
-    upsert(connection, PARTS, [asdict(known.parts[order_id][key]) for order_id, key in parts])
+    upsert(connection, DOCUMENTS, [_row(known.documents[key]) for key in documents])
+    upsert(connection, PARTS, [_row(known.parts[order_id][key]) for order_id, key in parts])
+
+
+def _row(held: Held | HeldPart) -> dict[str, Any]:
+    # dataclasses.asdict copies deeply, which is a tenth of the worker's time.
+    return {name: getattr(held, name) for name in held.__slots__}
 
 
 def _aware(value: Any) -> Any:
@@ -191,19 +202,21 @@ def open_batches(connection: sa.Connection, lane: str, kinds: Collection[str]) -
     query = (
         sa.select(BATCHES).where(BATCHES.c.status == OPEN, BATCHES.c.lane == lane, BATCHES.c.kind.in_(kinds)).order_by(BATCHES.c.batch_id)
     )
-    found = []
-    for row in connection.execute(query).all():
-        batch = Batch(row.batch_id, row.lane, row.family, row.kind, as_utc(row.opened_at) or now())
-        riders = sa.select(STATES.c.seq, STATES.c.object_id, STATES.c.attempts, STATES.c.waits).where(
-            STATES.c.batch_id == row.batch_id, STATES.c.state == BATCHED
-        )
-        batch.riders = [Rider(row[0], row[1], row[2], row[3]) for row in connection.execute(riders.order_by(STATES.c.seq))]
-        found.append(batch)
-    return found
+    return [
+        Batch(row.batch_id, row.lane, row.family, row.kind, as_utc(row.opened_at) or now(), events=row.events, is_alone=True)
+        for row in connection.execute(query)
+    ]
 
 
-def open_batch(connection: sa.Connection, batch: Batch) -> None:
-    """Write down that a landing begins."""
+def riders_of(connection: sa.Connection, batch_id: str) -> list[Rider]:
+    """The events that ride along with an open batch, by `seq`."""
+    columns = (STATES.c.seq, STATES.c.object_type, STATES.c.object_id, STATES.c.topic, STATES.c.attempts, STATES.c.waits)
+    riding = sa.select(*columns).where(STATES.c.batch_id == batch_id, STATES.c.state == BATCHED).order_by(STATES.c.seq)
+    return [Rider(row.seq, row.object_type, row.object_id, row.topic, row.attempts, row.waits) for row in connection.execute(riding)]
+
+
+def open_batch(connection: sa.Connection, batch: Batch, events: int) -> None:
+    """Write down that a landing is to be, with so many events at first."""
     connection.execute(
         BATCHES.insert(),
         {
@@ -212,8 +225,8 @@ def open_batch(connection: sa.Connection, batch: Batch) -> None:
             "family": batch.family,
             "kind": batch.kind,
             "status": OPEN,
-            "events": len(batch.riders),
-            "objects": len(batch.object_ids),
+            "events": events,
+            "objects": 0,
             "opened_at": batch.opened_at,
         },
     )
@@ -240,6 +253,8 @@ def finish_batch(connection: sa.Connection, batch: Batch, landed: Landed, outcom
         BATCHES.update().where(BATCHES.c.batch_id == batch.batch_id),
         {
             "status": LANDED,
+            "events": len(batch.riders),
+            "objects": len(batch.object_ids),
             "finished_at": at,
             "load_id": landed.load_id,
             "rows": landed.rows,
@@ -270,7 +285,8 @@ def release_batch(connection: sa.Connection, batch: Batch, outcomes: Sequence[Ou
     """Write down that nothing landed and what becomes of the riders."""
     settle(connection, outcomes, None, at)
     connection.execute(
-        BATCHES.update().where(BATCHES.c.batch_id == batch.batch_id), {"status": RELEASED, "finished_at": at, "error": error[:500]}
+        BATCHES.update().where(BATCHES.c.batch_id == batch.batch_id),
+        {"status": RELEASED, "events": len(batch.riders), "objects": len(batch.object_ids), "finished_at": at, "error": error[:500]},
     )
 
 

@@ -9,7 +9,7 @@ the same second and cannot be ordered is fetched again rather than guessed. A wh
 (`orders/create` came, or it was fetched once): before, it waits shortly, for events overtake each other, and is then fetched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -133,19 +133,6 @@ class Decided:
 def decide(reads: Sequence[Read], known: Known, at: datetime, rules: Rules | None = None) -> Decided:
     """Decide events of one lane in the order given (by `seq`); `at` is now."""
     return _Decision(known, at, rules or Rules()).of(reads)
-
-
-def refetch(decided: Decided, known: Known, order_ids: Iterable[int], at: datetime) -> None:
-    """Take orders back from landing whose bytes are gone from the inbox: they are to be fetched."""
-    for order_id in order_ids:
-        decided.landing.pop(order_id, None)
-        known.document("Order", order_id).is_whole = False
-        decided.documents.add(("Order", order_id))
-    for verdict in decided.verdicts.values():
-        read = verdict.read
-        is_riding = verdict.state == BATCHED and read.object_type == "Order" and read.topic.carries is not Carries.DELETION
-        if is_riding and read.object_id not in decided.landing:
-            verdict.state, verdict.need, verdict.next_try_at = PENDING, FETCH, at
 
 
 class _Decision:

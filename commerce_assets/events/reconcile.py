@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from commerce_assets.events.books import CURSORS, DOCUMENTS, FETCH, OPEN_STATES, RECONCILIATIONS, STATES, as_utc, in_batches, now, upsert
 from commerce_assets.events.database import reading
-from commerce_assets.events.lanes import Desk
+from commerce_assets.events.desk import Desk
 from commerce_assets.events.reading import UnreadableError, read_event
 from commerce_assets.events.records import Delivery
 from commerce_assets.events.topics import Carries

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from commerce_assets.events.books import REPORTS, as_utc, now
 from commerce_assets.events.database import reading
-from commerce_assets.events.lanes import Desk
+from commerce_assets.events.desk import Desk
 from commerce_assets.events.ports import Report, Reporter
 
 _LOG = logging.getLogger(__name__)

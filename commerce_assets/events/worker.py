@@ -28,8 +28,11 @@ from commerce_assets.events.books import (
     state_counts,
 )
 from commerce_assets.events.database import make_tables, reading
+from commerce_assets.events.desk import Desk, StockBooks, WorkerOptions
+from commerce_assets.events.fetcher import FETCHING_LANES, Fetcher
 from commerce_assets.events.inbox import Inbox
-from commerce_assets.events.lanes import FETCHING_LANES, Desk, Fetcher, Lane, StockBooks, WorkerOptions
+from commerce_assets.events.lander import Lander
+from commerce_assets.events.lanes import LANDING_LANES, Lane
 from commerce_assets.events.ports import Folding, Landing, Reporter, Storefront
 from commerce_assets.events.reconcile import Reconciler
 from commerce_assets.events.reports import Courier
@@ -120,7 +123,8 @@ class Worker:
         make_tables(engine, METADATA)
         self.desk = Desk(inbox, engine, landing, storefront, options or WorkerOptions(), stock, folding, on_stock)
         self._bells: dict[str, threading.Event] = {}
-        self.lanes = {name: Lane(name, self.desk, self._ringer(f"fetch {name}")) for name in LANES}
+        self.lanes = {name: Lane(name, self.desk, self._ring) for name in LANES}
+        self.landers = {name: Lander(self.lanes[name]) for name in LANDING_LANES}
         self.fetchers = {name: Fetcher(self.lanes[name]) for name in FETCHING_LANES}
         self.reconciler = Reconciler(self.desk)
         self.courier = Courier(self.desk, reporter) if reporter is not None else None
@@ -133,6 +137,7 @@ class Worker:
         """Work until `stop` is set; what is under way then is ended. Raises `RuntimeError` if a thread died, for the process to be started anew."""
         with exclusive(self.desk.engine):
             steps: dict[str, Callable[[], bool]] = {name: lane.step for name, lane in self.lanes.items()}
+            steps.update({f"land {name}": lander.step for name, lander in self.landers.items()})
             steps.update({f"fetch {name}": fetcher.step for name, fetcher in self.fetchers.items()})
             if self.courier is not None:
                 steps["reports"] = self.courier.step
@@ -156,8 +161,7 @@ class Worker:
         deadline = time.monotonic() + timeout_seconds
         with exclusive(self.desk.engine):
             while time.monotonic() < deadline:
-                steps = [*(lane.step for lane in self.lanes.values()), *(fetcher.step for fetcher in self.fetchers.values())]
-                if sum(step() for step in steps):
+                if self._step_all():
                     continue
                 status = self.status()
                 if status.is_drained or self._is_waiting_for_storefront(status):
@@ -168,6 +172,18 @@ class Worker:
             while self.courier is not None and self.courier.step():
                 pass
         return self.status()
+
+    def _step_all(self) -> bool:
+        """A step of everybody; what is unavailable now is left for the next round."""
+        worked = False
+        groups = (self.lanes, self.landers, self.fetchers)
+        steps: list[Callable[[], bool]] = [one.step for group in groups for one in group.values()]
+        for step in steps:
+            try:
+                worked = step() or worked
+            except self.desk.unavailable as error:
+                _LOG.warning("a step waits: %s", type(error).__name__)
+        return worked
 
     def _is_waiting_for_storefront(self, status: WorkerStatus) -> bool:
         def rests(name: str) -> bool:
@@ -183,10 +199,6 @@ class Worker:
             due_at = as_utc(connection.scalar(sa.select(sa.func.min(STATES.c.next_try_at)).where(STATES.c.state == PENDING)))
         seconds = (due_at - now()).total_seconds() if due_at else 0.0
         time.sleep(min(max(seconds, 0.005), 1.0))
-
-    def _ringer(self, name: str) -> Callable[[], None]:
-        self._bells[name] = threading.Event()
-        return self._bells[name].set
 
     def _bell(self, name: str) -> threading.Event:
         return self._bells.setdefault(name, threading.Event())
@@ -205,6 +217,8 @@ class Worker:
             except Exception:
                 failures, worked = failures + 1, False
                 _LOG.exception("%s failed; it starts anew", name)
+            if worked and name.startswith("land "):
+                self._ring(name.removeprefix("land "))
             if failures:
                 stop.wait(min(_LONGEST_REST, 0.5 * 2 ** min(failures - 1, 10)))
             elif not worked:

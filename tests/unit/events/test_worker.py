@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -344,17 +345,14 @@ def test_a_change_whose_event_is_in_the_inbox_was_not_missed(office: Office) -> 
     assert office.worker.reconciler.run() == 0
 
 
-def test_more_changes_than_a_page_are_all_found(office: Office, tmp_path: Path) -> None:
+def test_more_changes_than_a_page_are_all_found(office: Office) -> None:
     office.send("orders/create", order_body(99, 10), second=10)
     begun = datetime.now(UTC)
     for number in range(1, 24):
         at = begun + timedelta(microseconds=number // 4)
         office.shop.objects[("Product", number)] = {"id": number, "updated_at": at.isoformat()}
-    object.__setattr__(office.worker.desk.options, "reconcile_limit", 3)
-    try:
-        assert office.worker.reconciler.run() == 23
-    finally:
-        object.__setattr__(office.worker.desk.options, "reconcile_limit", QUICK.reconcile_limit)
+    office.worker.desk.options = replace(QUICK, reconcile_limit=3)
+    assert office.worker.reconciler.run() == 23
 
 
 def test_a_paid_order_whose_transaction_never_came_is_fetched_by_reconciliation(office: Office) -> None:
@@ -381,10 +379,11 @@ def test_bytes_that_were_pruned_have_their_order_fetched(office: Office) -> None
 
 
 def test_a_family_is_folded_after_enough_landings(tmp_path: Path) -> None:
-    office = Office(tmp_path)
-    for number in range(1, QUICK.fold_batches + 2):
+    office = Office(tmp_path, replace(QUICK, fold_batches=3))
+    for number in range(1, 6):
         office.send("orders/create", order_body(number, 10))
         office.worker.lanes["orders"].step()
+        office.worker.landers["orders"].step()
     assert office.folded == ["orders"]
     office.close()
 
