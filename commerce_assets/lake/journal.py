@@ -51,11 +51,18 @@ def roll_forward(root: Path, staging: Path) -> None:
         target = root / place
         target.unlink(missing_ok=True)
         folders.add(target.parent)
+    parents = set()
     for folder in folders:
-        if folder.exists():
+        if not folder.exists():
+            continue
+        if any(folder.iterdir()):
             _sync(folder)
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        else:
+            # Once the parent knows that it is gone, so is all that was in it; a fold empties thousands.
+            folder.rmdir()
+            parents.add(folder.parent)
+    for parent in parents:
+        _sync(parent)
     (staging / JOURNAL).unlink()
     shutil.rmtree(staging, ignore_errors=True)
 
