@@ -59,9 +59,9 @@ class KafkaIntake:
 
     def _consume(self, stop: threading.Event) -> None:
         """With one consumer, until told to stop or something fails."""
-        kafka = _kafka()
-        consumer = kafka.Consumer(self._config, logger=_log)
+        kafka, consumer = _kafka(), None
         try:
+            consumer = kafka.Consumer(self._config, logger=_log)
             consumer.subscribe([self._topic])
             while not stop.is_set():
                 self._pace.wait_for_room(stop)
@@ -69,7 +69,8 @@ class KafkaIntake:
         except kafka.KafkaException as error:
             raise FetchError(f"Kafka does not answer as it should ({_code(error)}); check COMMERCE_KAFKA_BROKERS and the topic") from None
         finally:
-            consumer.close()
+            if consumer is not None:
+                consumer.close()
 
     def _take(self, messages: list[Any], consumer: Any) -> None:
         deliveries: list[Delivery] = []

@@ -100,6 +100,8 @@ def server_config(app: Starlette, host: str, port: int) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         log_level="warning",
+        # Longer than senders keep an idle connection: one that is closed just when it is used again is a failed delivery.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
 

@@ -253,7 +253,8 @@ def test_a_database_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_when_the_writer_died_it_says_so(tmp_path: Path) -> None:
+def test_when_the_writer_died_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_writer, "REJECTIONS_EVERY_SECONDS", 0.02)
     with FailingInbox(f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox, running_receiver(inbox) as receiver:
         inbox.error = RuntimeError("a mistake of ours")
         wait_until(lambda: CLIENT.get(f"{receiver.url}/healthz").status_code == 503)
@@ -264,7 +265,7 @@ def test_when_the_writer_died_it_says_so(tmp_path: Path) -> None:
 def test_deliveries_side_by_side_are_all_stored_once(receiver: RunningReceiver) -> None:
     async def deliver_all() -> list[int]:
         async with httpx.AsyncClient(limits=httpx.Limits(max_connections=16)) as client:
-            bodies = [json.dumps({"id": number}).encode() for number in range(1, 151)] * 2
+            bodies = [json.dumps({"id": number}).encode() for number in range(1, 61)] * 2
             requests = [
                 client.post(f"{receiver.url}/webhooks/shopify", content=body, headers=webhook_headers(body, webhook_id=f"s{body!r}"))
                 for body in bodies
@@ -274,7 +275,7 @@ def test_deliveries_side_by_side_are_all_stored_once(receiver: RunningReceiver) 
     before = receiver.inbox.last_seq()
     assert set(asyncio.run(deliver_all())) == {200}
     stored = receiver.inbox.read(before, 1000)
-    assert sorted(one.delivery.object_id or 0 for one in stored) == list(range(1, 151))
+    assert sorted(one.delivery.object_id or 0 for one in stored) == list(range(1, 61))
     assert {one.deliveries for one in stored} == {2}
 
 
