@@ -125,7 +125,8 @@ class Lake:
 
     def read(self, table: TableContract | str) -> pl.DataFrame:
         """A table's accepted rows."""
-        return self.scan(table).collect()
+        with self.reading():
+            return self.scan(table).collect()
 
     def new_load_dir(self, source: str, family: str, load_id: str) -> Path:
         """The folder, made anew, for the raw files of a load."""
