@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     event_attempts: int = Field(5, ge=1, description="Tries before an event becomes a dead letter.")
     event_batch_rows: int = Field(2_000, ge=1, description="Events of a lane that are worked as one micro-batch, at most.")
     reconcile_minutes: int = Field(15, ge=1, description="How often the worker asks the shop what changed without an event.")
+    reconcile_grace_seconds: float = Field(60, ge=0, description="What changed later than this is given time to come as an event.")
     sqs_queue_url: str | None = Field(None, description="Amazon SQS queue fed by EventBridge; another way into the inbox.")
     sqs_endpoint_url: str | None = Field(None, description="SQS address when it is not Amazon's own.")
     kafka_brokers: str | None = Field(None, description="Kafka bootstrap servers; another way into the inbox.")

@@ -3,9 +3,11 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from commerce_assets.config import Settings
 from commerce_assets.events.batches import Retries
@@ -71,10 +73,15 @@ class Workshop:
 
     def drain(self, timeout_seconds: float) -> WorkerStatus:
         """Ask the shop what changed without an event, work what is there, empty the outbox of stock; how things stand then."""
-        self.worker.reconciler.run()
-        status = self.worker.drain(timeout_seconds)
-        self.pusher.drain(timeout_seconds)
-        return status
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            missed = self.worker.reconciler.run()
+            left = max(deadline - time.monotonic(), 1.0)
+            status = self.worker.drain(left)
+            self.pusher.drain(left)
+            # Working shows what else is missing: transactions of orders that speak of them.
+            if not missed or time.monotonic() > deadline:
+                return status
 
 
 @contextmanager
@@ -92,6 +99,7 @@ def open_workshop(settings: Settings, reporter: Reporter | None = None) -> Itera
         batch_rows=settings.event_batch_rows,
         retries=Retries(settings.event_attempts),
         reconcile_minutes=settings.reconcile_minutes,
+        reconcile_grace=timedelta(seconds=settings.reconcile_grace_seconds),
     )
     try:
         with Inbox(settings.inbox_database) as inbox, open_client(settings) as client:
