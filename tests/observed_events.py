@@ -83,9 +83,9 @@ def _blank(table: sa.Table) -> dict[str, Any]:
     }
 
 
-def observed(root: Path) -> Observed:
-    """Empty databases under a data root."""
-    settings = Settings(data_root=root, _env_file=None)
+def observed(root: Path, settings: Settings | None = None) -> Observed:
+    """Empty databases under a data root, or where the settings say."""
+    settings = settings or Settings(data_root=root, _env_file=None)
     engine = open_engine(settings.events_database)
     make_tables(engine, books.METADATA)
     make_tables(engine, stock.METADATA)

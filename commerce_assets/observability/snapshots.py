@@ -7,6 +7,7 @@ No body of an event, no header, no free text of people is copied. Every table ha
 so that dbt always builds. Copies reach `KEPT_DAYS` back; memory is bounded by pages.
 """
 
+import fcntl
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +21,19 @@ import sqlalchemy as sa
 
 from commerce_assets.activation.ledger import CHANGES, RUNS
 from commerce_assets.config import Settings
-from commerce_assets.events.books import ACTIONS, BATCHES, CURSORS, RECONCILIATIONS, REPORTS, STATES
+from commerce_assets.events.books import (
+    ACTIONS,
+    APPLIED,
+    BATCHES,
+    CURSORS,
+    DISCARDED,
+    DUPLICATE,
+    RECONCILIATIONS,
+    REPORTS,
+    STATES,
+    SUPERSEDED,
+    in_batches,
+)
 from commerce_assets.events.inbox import INBOX_COUNTS, INBOX_EVENTS
 from commerce_assets.events.stock.tables import DRIFT, ITEMS, PUSH_ROWS, SHELVES, TARGETS
 from commerce_assets.events.topics import TOPICS
@@ -30,7 +43,9 @@ from commerce_assets.observability.tables import EVENT_TABLES, FLOW_TABLES, STOC
 from commerce_assets.warehouse import reading as reading_warehouse
 
 KEPT_DAYS = 30
-PAGE_ROWS = 100_000
+PAGE_ROWS = 50_000
+ENDED = (APPLIED, SUPERSEDED, DUPLICATE, DISCARDED)
+"""States that an event never leaves."""
 NOWHERE = 0
 """Location of units promised to orders that nobody knows a location for yet; no shelf that the storefront could show."""
 Frames = Iterable[pl.DataFrame]
@@ -112,6 +127,12 @@ def landed_events(events_database: str, family: str, hours: float) -> LandedEven
 
 def _take(lake_root: Path, sources: Mapping[str, Callable[[], Frames]], now: datetime | None) -> dict[str, int]:
     ensure(lake_root)
+    with (lake_root / "observability" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one copier at a time; let go by itself when it dies
+        return _take_alone(lake_root, sources, now)
+
+
+def _take_alone(lake_root: Path, sources: Mapping[str, Callable[[], Frames]], now: datetime | None) -> dict[str, int]:
     counts = {name: _write(place(lake_root, name), TABLES[name], make()) for name, make in sources.items()}
     taken = pl.DataFrame(
         {"name": list(counts), "taken_at": [now or datetime.now(UTC)] * len(counts), "row_count": list(counts.values())},
@@ -144,25 +165,70 @@ def _write(path: Path, schema: Schema, frames: Frames) -> int:
 
 
 def _events(settings: Settings, since: datetime) -> Iterator[pl.DataFrame]:
-    """Events that lanes took, newest page first until one is older than `since`; then those of the inbox that none took."""
+    """Events that came to their end before the last copy, as it has them; the others, and those that came since, from the databases.
+
+    An event's end is for ever, but a dead letter may be replayed. So a copy costs what happened since the last one, not what is kept.
+    """
+    last = place(settings.lake_root, "events")
     cursors: dict[str, int] = {}
+    newest = _newest_copied(settings, last)
     with looking(settings.events_database, STATES) as connection:
         if connection is not None:
             # Of the same state of the books as the events: else one that is taken right now would be in neither part, or in both.
             query = sa.select(CURSORS.c.name, CURSORS.c.seq).where(CURSORS.c.moment.is_(None))
             cursors = {row.name: row.seq for row in connection.execute(query)}
-            yield from _taken_events(connection, since)
+            if newest is not None:
+                yield from _copied_events(last, since)
+                yield from _moved_events(connection, last)
+            yield from _taken_events(connection, since, after_seq=newest or 0)
     yield from _waiting_events(settings, cursors)
 
 
-def _taken_events(connection: sa.Connection, since: datetime) -> Iterator[pl.DataFrame]:
+def _newest_copied(settings: Settings, last: Path) -> int | None:
+    """The greatest `seq` of the last copy; None where there is none, or it is of other databases than these."""
+    newest = (
+        pl.scan_parquet(last).select("seq", "webhook_id").filter(pl.col("seq") == pl.col("seq").max()).collect()
+        if last.exists()
+        else pl.DataFrame()
+    )
+    if newest.is_empty():
+        return None
+    seq, webhook_id = newest.row(0)
+    for url, table in ((settings.events_database, STATES), (settings.inbox_database, INBOX_EVENTS)):
+        with looking(url, table) as connection:
+            if connection is not None and connection.scalar(sa.select(table.c.webhook_id).where(table.c.seq == seq)) == webhook_id:
+                return int(seq)
+    return None
+
+
+def _copied_events(last: Path, since: datetime) -> Iterator[pl.DataFrame]:
+    """The last copy's events that were at their end."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(last) as file:
+        for batch in file.iter_batches(PAGE_ROWS):
+            page = pl.DataFrame(batch)
+            yield page.filter(pl.col("state").is_in(ENDED), pl.col("received_at") >= since)
+
+
+def _moved_events(connection: sa.Connection, last: Path) -> Iterator[pl.DataFrame]:
+    """What became of the last copy's other events, as far as lanes took them."""
     schema = EVENT_TABLES["events"]
-    newest = sa.select(*(STATES.c[name] for name in schema)).order_by(STATES.c.seq.desc()).limit(PAGE_ROWS)
+    open_seqs = pl.scan_parquet(last).filter(~pl.col("state").is_in(ENDED)).select("seq").collect()["seq"].sort().to_list()
+    for seqs in in_batches(open_seqs):
+        yield frame(connection, sa.select(*(STATES.c[name] for name in schema)).where(STATES.c.seq.in_(seqs)), schema)
+
+
+def _taken_events(connection: sa.Connection, since: datetime, after_seq: int) -> Iterator[pl.DataFrame]:
+    """Events that lanes took, beyond a `seq`: newest page first, until one is older than `since`."""
+    schema = EVENT_TABLES["events"]
+    newest = sa.select(*(STATES.c[name] for name in schema)).where(STATES.c.seq > after_seq).order_by(STATES.c.seq.desc()).limit(PAGE_ROWS)
     query = newest
     while True:
         page = frame(connection, query, schema)
-        yield page.filter(pl.col("received_at") >= since)
-        if page.height < PAGE_ROWS or page.filter(pl.col("received_at") >= since).is_empty():
+        recent = page.filter(pl.col("received_at") >= since)
+        yield recent
+        if page.height < PAGE_ROWS or recent.is_empty():
             return
         query = newest.where(STATES.c.seq < page["seq"].min())
 

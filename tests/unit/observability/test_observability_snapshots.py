@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from observed_events import NOW, Observed, observed
 
 from commerce_assets.config import Settings
@@ -43,6 +44,46 @@ def test_every_event_is_copied_once_whether_a_lane_took_it_or_not(events: Observ
     ]
     assert copied["received_at"].to_list() == [NOW - timedelta(seconds=60)] * 6
     assert copied["line"].to_list()[:3] == seqs[:3]
+
+
+def test_a_later_copy_follows_what_moved_and_keeps_what_had_ended(events: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "PAGE_ROWS", 2)
+    ended, dead, pending, waiting = (events.receive(f"w{number}", object_id=number) for number in range(4))
+    events.decide(ended, books.APPLIED)
+    events.decide(dead, books.DEAD, reason="OrderShape")
+    events.decide(pending, books.PENDING)
+    snapshots.take_event_log(events.settings, NOW)
+    with events.books.begin() as connection:
+        connection.execute(sa.update(books.STATES).where(books.STATES.c.seq == dead).values(state=books.DISCARDED))
+        connection.execute(sa.update(books.STATES).where(books.STATES.c.seq == pending).values(state=books.APPLIED))
+    events.decide(waiting, books.SUPERSEDED)
+    new = events.receive("w4", object_id=4)
+    for _ in range(2):
+        snapshots.take_event_log(events.settings, NOW)
+        copied = snapshots.read(events.settings.lake_root, "events").sort("seq")
+        assert copied.select("seq", "state").rows() == [
+            (ended, "applied"),
+            (dead, "discarded"),
+            (pending, "applied"),
+            (waiting, "superseded"),
+            (new, "stored"),
+        ]
+    snapshots.take_event_log(events.settings, NOW + timedelta(days=31))
+    assert snapshots.read(events.settings.lake_root, "events")["state"].to_list() == ["stored"], "what waits is never too old"
+
+
+def test_a_copy_of_other_databases_is_not_continued(events: Observed, tmp_path: Path) -> None:
+    for number in range(3):
+        events.decide(events.receive(f"w{number}"), books.APPLIED)
+    snapshots.take_event_log(events.settings, NOW)
+    events.inbox.close()
+    events.books.dispose()
+    for path in tmp_path.glob("*.sqlite*"):
+        path.unlink()
+    anew = observed(tmp_path)
+    anew.decide(anew.receive("other"), books.APPLIED)
+    snapshots.take_event_log(anew.settings, NOW)
+    assert snapshots.read(anew.settings.lake_root, "events")["webhook_id"].to_list() == ["other"]
 
 
 def test_events_older_than_what_is_kept_are_left_out(events: Observed) -> None:
