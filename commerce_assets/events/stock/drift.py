@@ -10,7 +10,7 @@ available and committed together was done by others, and is drift: corrected or 
 not say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,9 +18,9 @@ import orjson
 import sqlalchemy as sa
 
 from commerce_assets.events.stock import commitments
-from commerce_assets.events.stock.ports import Level, Observation, ReadItem, Verdict
+from commerce_assets.events.stock.ports import Key, Level, Observation, ReadItem, Verdict
 from commerce_assets.events.stock.shelf import UNALLOCATED, Shelf, Shelves
-from commerce_assets.events.stock.tables import DRIFT
+from commerce_assets.events.stock.tables import DRIFT, SHELVES, chunks
 
 BY_EVENT, BY_READING = "event", "reading"
 STOREFRONT = "storefront"
@@ -83,10 +83,27 @@ def _observe(shelves: Shelves, entry: Observation) -> bool:
     return True
 
 
+def known_before(connection: sa.Connection, item_ids: Sequence[int]) -> dict[Key, datetime]:
+    """The newest moment that is known of each shelf: what happened until then, a reading asked for after this must show."""
+    columns = (SHELVES.c.item_id, SHELVES.c.location_id, SHELVES.c.posted_at, SHELVES.c.seen_at)
+    found: dict[Key, datetime] = {}
+    for some in chunks(item_ids):
+        for row in connection.execute(sa.select(*columns).where(SHELVES.c.item_id.in_(some))):
+            moments = [moment for moment in (row.posted_at, row.seen_at) if moment is not None]
+            if moments:
+                found[row.item_id, row.location_id] = max(moments)
+    return found
+
+
 def take_reading(
-    connection: sa.Connection, items: Sequence[ReadItem], asked_for: Sequence[int], read_at: datetime, now: datetime | None = None
+    connection: sa.Connection,
+    items: Sequence[ReadItem],
+    asked_for: Sequence[int],
+    read_at: datetime,
+    known: Mapping[Key, datetime],
+    now: datetime | None = None,
 ) -> None:
-    """Take items as read, each with all its levels, and judge what differs. `read_at`: when they were asked for.
+    """Take items as read, each with all its levels, and judge what differs. `read_at`: when they were asked for; `known`: `known_before` that.
 
     Items asked for and not found are gone from the storefront: their targets are refused until something changes.
     """
@@ -103,7 +120,7 @@ def take_reading(
         if shelf.item_id not in present:
             shelf.refusal, shelf.expected_quantity, shelf.checked_at = "the storefront has no such item", None, read_at
         elif shelf.location_id != UNALLOCATED:
-            drift = _read(shelves, shelf, levels.get(shelf.key), read_at)
+            drift = _read(shelves, shelf, levels.get(shelf.key), read_at, known.get(shelf.key))
             if drift is not None:
                 drifted.append(drift)
     if drifted:
@@ -116,9 +133,11 @@ def _committed(item: ReadItem) -> dict[int, int]:
     return {level.location_id: level.committed for level in item.levels}
 
 
-def _read(shelves: Shelves, shelf: Shelf, level: Level | None, read_at: datetime) -> dict[str, Any] | None:
+def _read(shelves: Shelves, shelf: Shelf, level: Level | None, read_at: datetime, known: datetime | None) -> dict[str, Any] | None:
     """Take one level as read; the drift it proves, if any."""
     available, committed, at = (level.available, level.committed, level.updated_at) if level else (0, 0, read_at)
+    # By the storefront's clock: when the level last changed, or later what we had heard of before we asked.
+    at = max(at, known or at)
     believed = shelf.expected_quantity if shelf.suspected_at is None else shelf.trusted_quantity
     # Only a shelf that was read before can be judged: else units committed to orders that nobody here knows would look like drift.
     is_known = believed is not None and shelf.read_at is not None

@@ -143,11 +143,13 @@ class Pusher:
     def read(self, item_ids: Iterable[int]) -> None:
         """Read these items and take what the storefront says."""
         asked = list(item_ids)
+        with reading(self.engine) as connection:
+            known = drift.known_before(connection, asked)
         asked_at = _now()
         found = self.storefront.read_items(asked)
         with self.engine.begin() as connection:
             items.learn(connection, found)
-            drift.take_reading(connection, found, asked, asked_at)
+            drift.take_reading(connection, found, asked, asked_at, known)
 
     def _push(self) -> bool:
         with reading(self.engine) as connection:
