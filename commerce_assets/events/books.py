@@ -313,3 +313,39 @@ def unfinished_seqs(engine: sa.Engine) -> frozenset[int]:
     """Events that are pending, batched or dead: the inbox must keep them."""
     with reading(engine) as connection:
         return frozenset(connection.scalars(sa.select(STATES.c.seq).where(STATES.c.state.in_((*OPEN_STATES, DEAD)))))
+
+
+def forget(engine: sa.Engine, before: datetime) -> dict[str, int]:
+    """Delete what ended before a moment, in steps of few rows; rows by table. Dead letters, tombstones and interventions stay.
+
+    An order whose version and parts are forgotten counts as unknown: its next event has it fetched.
+    """
+    ended = STATES.c.state.in_((APPLIED, SUPERSEDED, DUPLICATE, DISCARDED)) & (STATES.c.finished_at < before)
+    old = (DOCUMENTS.c.version_at < before) & DOCUMENTS.c.deleted_at.is_(None) & DOCUMENTS.c.lacks_since.is_(None)
+    is_open = sa.exists().where(
+        STATES.c.object_type == DOCUMENTS.c.object_type, STATES.c.object_id == DOCUMENTS.c.object_id, STATES.c.state.in_(OPEN_STATES)
+    )
+    is_held = sa.exists().where(DOCUMENTS.c.object_type == "Order", DOCUMENTS.c.object_id == PARTS.c.order_id)
+    going: tuple[tuple[sa.Table, sa.ColumnElement[bool]], ...] = (
+        (STATES, ended),
+        (DOCUMENTS, old & ~is_open),
+        (PARTS, (PARTS.c.version_at < before) & ~is_held),
+        (BATCHES, (BATCHES.c.status != "open") & (BATCHES.c.finished_at < before)),
+        (REPORTS, REPORTS.c.reported_at < before),
+        (RECONCILIATIONS, RECONCILIATIONS.c.finished_at < before),
+    )
+    return {table.name: _delete(engine, table, condition) for table, condition in going}
+
+
+def _delete(engine: sa.Engine, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    keys = list(table.primary_key)
+    deleted = 0
+    while True:
+        with engine.begin() as connection:
+            rows = connection.execute(sa.select(*keys).where(condition).limit(KEYS_A_QUERY)).all()
+            if rows:
+                same = sa.and_(*(key == sa.bindparam(f"of_{key.name}") for key in keys))
+                connection.execute(table.delete().where(same), [{f"of_{key.name}": row._mapping[key] for key in keys} for row in rows])
+        deleted += len(rows)
+        if len(rows) < KEYS_A_QUERY:
+            return deleted

@@ -34,6 +34,9 @@ class Rules:
 
     waits: tuple[timedelta, ...] = (timedelta(seconds=0.5), timedelta(seconds=1.5))
     clock_margin: timedelta = timedelta(seconds=2)
+    level_rest: timedelta = timedelta(seconds=10)
+    """How long levels of stock gather before their item is fetched for the lake: every sale and every push of ours changes some, the books
+    of stock see them at once, and the rate budget is for pushing."""
 
 
 @dataclass(slots=True)
@@ -269,7 +272,9 @@ class _Decision:
             return self._say(read, SUPERSEDED, NEWER_HELD)
         if held.is_fetched and (self._against_fetched(read, held) or 0) < 0:
             return self._say(read, SUPERSEDED, READ_SINCE)
-        return self._say(read, PENDING, need=FETCH)
+        rest = self.rules.level_rest if read.topic.name.startswith("inventory_levels/") else timedelta(0)
+        self.decided.verdicts[read.seq] = Verdict(read, PENDING, None, FETCH, self.at + rest)
+        return None
 
     def _deletion(self, read: Read) -> None:
         held = self._held(read)
@@ -323,8 +328,8 @@ class _Decision:
     def _changed(self, held: Held) -> None:
         self.decided.documents.add((held.object_type, held.object_id))
 
-    def _say(self, read: Read, state: str, reason: str | None = None, need: str | None = None) -> None:
-        self.decided.verdicts[read.seq] = Verdict(read, state, reason, need, self.at if need else None)
+    def _say(self, read: Read, state: str, reason: str | None = None) -> None:
+        self.decided.verdicts[read.seq] = Verdict(read, state, reason)
 
 
 def _compare(read: Read, version_at: datetime | None, triggered_at: datetime | None, digest: str | None) -> int:

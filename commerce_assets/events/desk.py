@@ -5,6 +5,7 @@ Belongs here: what a lane, its lander and its fetcher share. Does not belong her
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from commerce_assets.events.batches import Batch, BatchIds, Outcome, Retries, release_batch
-from commerce_assets.events.books import PENDING, STATES, now
+from commerce_assets.events.books import FETCH, PENDING, STATES, now
 from commerce_assets.events.database import reading
 from commerce_assets.events.decide import Rules
 from commerce_assets.events.inbox import Inbox, InboxError
@@ -96,6 +97,8 @@ class Desk:
         self.stock: StockBooks = stock or NoStock()
         self.folding, self.on_stock = folding, on_stock
         self.ids = BatchIds()
+        self.is_hurried = False
+        """While draining nothing gathers: what is to be fetched is fetched now."""
         self.unavailable: tuple[type[Exception], ...] = (
             *(OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, InboxError, StorefrontUnavailableError),
             *options.unavailable,
@@ -117,14 +120,23 @@ class Desk:
         self._landed[family] = 0
         try:
             self.folding.fold(family)
-        except Exception:
-            _LOG.exception("folding %s failed; it is tried again after the next landings", family)
+        except Exception as error:
+            log_failure(_LOG, error, "folding %s failed; it is tried again after the next landings", family)
+
+
+def log_failure(log: logging.Logger, error: BaseException, message: str, *arguments: object) -> None:
+    """Log an error by its name and where it came from, without its text: a database's or parser's quotes the values it stumbled over."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error(message + ": %s\n%s", *arguments, type(error).__name__, frames)
 
 
 def due_events(desk: Desk, lane: str, need: str, limit: int) -> list[sa.Row[Any]]:
     """Due events of a lane, in company no larger than those that failed before should keep: the last try is alone."""
     columns = (STATES.c.seq, STATES.c.object_id, STATES.c.topic, STATES.c.attempts, STATES.c.waits, STATES.c.received_at)
-    due = (STATES.c.state == PENDING, STATES.c.lane == lane, STATES.c.need == need, STATES.c.next_try_at <= now())
+    is_due = STATES.c.next_try_at <= now()
+    if desk.is_hurried and need == FETCH:
+        is_due = is_due | ((STATES.c.attempts == 0) & (STATES.c.waits == 0))
+    due = (STATES.c.state == PENDING, STATES.c.lane == lane, STATES.c.need == need, is_due)
     with reading(desk.engine) as connection:
         rows = list(connection.execute(sa.select(*columns).where(*due).order_by(STATES.c.next_try_at, STATES.c.seq).limit(limit)))
     rows = [row for row in rows if row.attempts == rows[0].attempts]
@@ -145,7 +157,7 @@ def release(desk: Desk, batch: Batch, error: Exception, need: str) -> None:
         rest = at + desk.options.unavailable_rest
         outcomes = [Outcome(rider.seq, PENDING, f"unavailable: {name}", need, rest, rider.attempts, rider.waits) for rider in batch.riders]
     else:
-        _LOG.error("batch %s of %d events failed", batch.batch_id, len(batch.riders), exc_info=error)
+        log_failure(_LOG, error, "batch %s of %d events failed", batch.batch_id, len(batch.riders))
         outcomes = [desk.options.retries.after_failure(rider, need, f"error: {name}", at) for rider in batch.riders]
     with desk.writing() as connection:
         release_batch(connection, batch, outcomes, name, at)

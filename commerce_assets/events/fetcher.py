@@ -33,6 +33,8 @@ from commerce_assets.events.topics import TOPICS, Carries
 
 _FETCHED_TYPE = {"orders": "Order", "customers": "Customer", "products": "Product", "inventory": "InventoryItem"}
 FETCHING_LANES = tuple(_FETCHED_TYPE)
+_INVENTORY_SHARE = 4
+"""After a fetch of items the fetcher rests so many times as long: the rest of the rate budget is for pushing stock."""
 
 
 class Fetcher:
@@ -120,6 +122,8 @@ class Fetcher:
             return
         self._failures, self.rests_until = 0, None
         self._finish(batch, fetched, landed, fetched_at)
+        if self.lane.name == "inventory" and not self.desk.is_hurried:
+            self.rests_until = now() + _INVENTORY_SHARE * (now() - fetched_at)
 
     def _finish(self, batch: Batch, fetched: FetchedDocuments, landed: Landed, fetched_at: datetime) -> None:
         """The second transaction: documents, parts, stock, outcomes, report."""

@@ -47,7 +47,7 @@ from commerce_assets.events.books import (
 )
 from commerce_assets.events.database import reading
 from commerce_assets.events.decide import Decided, Known, Verdict, decide
-from commerce_assets.events.desk import Desk, StockVerdict, WorkerOptions, due_events
+from commerce_assets.events.desk import Desk, StockVerdict, WorkerOptions, due_events, log_failure
 from commerce_assets.events.reading import Read, UnreadableError, read_event
 from commerce_assets.events.records import StoredEvent
 from commerce_assets.events.topics import TOPICS, Carries
@@ -185,7 +185,7 @@ class Lane:
                 self._work(tried[:middle], tried[middle - 1].event.seq if cursor is not None else None)
                 self._work(tried[middle:], cursor)
             else:
-                _LOG.exception("event %s (%s) broke its lane", tried[0].event.seq, tried[0].event.delivery.topic)
+                log_failure(_LOG, error, "event %s (%s) broke its lane", tried[0].event.seq, tried[0].event.delivery.topic)
                 self._fail(tried[0], cursor, f"error: {type(error).__name__}")
             return
         if cursor is not None:

@@ -28,7 +28,7 @@ from commerce_assets.events.books import (
     state_counts,
 )
 from commerce_assets.events.database import make_tables, reading
-from commerce_assets.events.desk import Desk, StockBooks, WorkerOptions
+from commerce_assets.events.desk import Desk, StockBooks, WorkerOptions, log_failure
 from commerce_assets.events.fetcher import FETCHING_LANES, Fetcher
 from commerce_assets.events.inbox import Inbox
 from commerce_assets.events.lander import Lander
@@ -160,18 +160,25 @@ class Worker:
         """Work in this thread until every event has its final state, only the storefront is waited for, or time is up; how things stand then."""
         deadline = time.monotonic() + timeout_seconds
         with exclusive(self.desk.engine):
-            while time.monotonic() < deadline:
-                if self._step_all():
-                    continue
-                status = self.status()
-                if status.is_drained or self._is_waiting_for_storefront(status):
-                    break
-                self._sleep_until_due()
-            for lane in self.lanes.values():
-                lane.save_cursor()
-            while self.courier is not None and self.courier.step():
-                pass
+            self.desk.is_hurried = True
+            try:
+                self._drain(deadline)
+            finally:
+                self.desk.is_hurried = False
         return self.status()
+
+    def _drain(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if self._step_all():
+                continue
+            status = self.status()
+            if status.is_drained or self._is_waiting_for_storefront(status):
+                break
+            self._sleep_until_due()
+        for lane in self.lanes.values():
+            lane.save_cursor()
+        while self.courier is not None and self.courier.step():
+            pass
 
     def _step_all(self) -> bool:
         """A step of everybody; what is unavailable now is left for the next round."""
@@ -214,9 +221,9 @@ class Worker:
             except self.desk.unavailable as error:
                 failures, worked = failures + 1, False
                 _LOG.warning("%s rests: %s", name, type(error).__name__)
-            except Exception:
+            except Exception as error:
                 failures, worked = failures + 1, False
-                _LOG.exception("%s failed; it starts anew", name)
+                log_failure(_LOG, error, "%s failed; it starts anew", name)
             if worked and name.startswith("land "):
                 self._ring(name.removeprefix("land "))
             if failures:
@@ -269,6 +276,6 @@ class Worker:
             except self.desk.unavailable as error:
                 next_at = now() + min(pause, timedelta(seconds=_LONGEST_REST))
                 _LOG.warning("reconciliation waits: %s", type(error).__name__)
-            except Exception:
+            except Exception as error:
                 next_at = now() + min(pause, timedelta(seconds=_LONGEST_REST))
-                _LOG.exception("reconciliation failed; it is tried again")
+                log_failure(_LOG, error, "reconciliation failed; it is tried again")

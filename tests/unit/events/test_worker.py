@@ -406,3 +406,49 @@ def test_threads_work_what_comes_and_stop_when_told(office: Office) -> None:
     assert isinstance(status, WorkerStatus)
     assert status.states == {"applied": 20}
     assert len(set(books.cursor_seqs(office.engine).values())) == 1, "lanes without events pass on too"
+
+
+def test_what_ended_long_ago_is_forgotten_and_fetched_if_it_comes_up_again(office: Office) -> None:
+    office.send("orders/create", order_body(1, 10), second=10)
+    office.send("order_transactions/create", transaction_body(1, 7, 10), second=10)
+    office.send("orders/delete", {"id": 2}, second=10)
+    bad = office.send("orders/create", b"{")
+    office.drain()
+    forgotten = books.forget(office.engine, datetime.now(UTC) + timedelta(days=1))
+    assert {name: rows for name, rows in forgotten.items() if rows} == {
+        "event_states": 3,
+        "event_documents": 1,
+        "event_parts": 1,
+        "event_batches": 2,
+        "event_reports": 2,
+    }
+    assert office.states() == {bad: "dead"}
+    office.shop.put("Order", 1, 30, transactions=[7])
+    late = [office.send("orders/updated", order_body(1, 30), second=30), office.send("orders/updated", order_body(2, 30), second=30)]
+    office.drain()
+    assert [office.states()[seq] for seq in late] == ["applied", "superseded"]
+    assert office.shop.fetched == [("Order", (1,))]
+
+
+def test_levels_gather_before_their_item_is_fetched(office: Office) -> None:
+    office.shop.put("InventoryItem", 3, 10)
+    for second in (50, 51, 52):
+        office.send("inventory_levels/update", {"inventory_item_id": 3, "location_id": 1, "available": 4, "updated_at": moment(second)})
+    lane, fetcher = office.worker.lanes["inventory"], office.worker.fetchers["inventory"]
+    assert lane.step()
+    assert not fetcher.step()
+    assert office.stock.levels == [3, 3, 3], "the books of stock do not wait"
+    office.drain()
+    assert office.shop.fetched == [("InventoryItem", (3,))]
+    assert set(office.states().values()) == {"applied"}
+
+
+def test_what_fails_is_logged_without_the_values_it_stumbled_over(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(family: str, rows: list[object]) -> None:
+        raise ValueError(f"could not convert {rows}")
+
+    office.lake.hook = fail
+    office.send("orders/create", order_body(1, 10, email="ann@example.org"))
+    office.drain()
+    assert "ValueError" in caplog.text
+    assert "ann@" not in caplog.text
