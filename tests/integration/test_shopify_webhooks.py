@@ -36,10 +36,10 @@ UNKNOWN_BY_NATURE = {"orders": {"company_name"}, "refunds": {"updated_at"}, "ful
 
 
 class Listener:
-    """Takes deliveries; bodies by topic, as received."""
+    """Takes deliveries: topic, moment and body, as received."""
 
     def __init__(self) -> None:
-        self.bodies: list[tuple[str, bytes]] = []
+        self.deliveries: list[tuple[str, str, bytes]] = []
         self._guard = threading.Lock()
         listener = self
 
@@ -49,7 +49,7 @@ class Listener:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with listener._guard:
-                    listener.bodies.append((self.headers["X-Shopify-Topic"], body))
+                    listener.deliveries.append((self.headers["X-Shopify-Topic"], self.headers["X-Shopify-Triggered-At"], body))
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -67,7 +67,7 @@ class Listener:
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
     folder = tmp_path_factory.mktemp("webhooks")
     fill(folder / "store", scale=0.01, seed=5)
-    with running_sandbox(folder / "store", "--plan", "plus") as running:
+    with running_sandbox(folder / "store", "--plan", "plus", "--webhook-clock-speed", "500") as running:
         yield running
 
 
@@ -88,27 +88,28 @@ def wait_for_deliveries(sandbox: RunningSandbox) -> None:
     raise AssertionError(f"deliveries are still under way: {counts}")
 
 
-def envelopes(bodies: list[tuple[str, bytes]]) -> dict[int, bytes]:
+def envelopes(deliveries: list[tuple[str, str, bytes]]) -> dict[int, bytes]:
     """By order the line that is to land: its newest payload with its parts, every body as it was received."""
-    newest: dict[int, tuple[str, bytes]] = {}
+    newest: dict[int, tuple[str, str, bytes]] = {}
     parts: dict[int, dict[str, list[bytes]]] = defaultdict(lambda: defaultdict(list))
-    for topic, body in bodies:
+    for topic, triggered_at, body in deliveries:
         document = json.loads(body)
         if topic in PARTS:
             parts[document["order_id"]][PARTS[topic]].append(body)
         elif topic in WHOLE:
-            newest[document["id"]] = max(newest.get(document["id"], ("", b"")), (document["updated_at"], body), key=lambda one: one[0])
+            version = (document["updated_at"], triggered_at, body)
+            newest[document["id"]] = max(newest.get(document["id"], version), version)
     return {
         number: b'{"id":"gid://shopify/Order/%d","webhook":"w","topic":"orders/updated","order":%s,%s}'
         % (number, body, b",".join(b'"%s":[%s]' % (kind.encode(), b",".join(parts[number][kind])) for kind in PARTS.values()))
-        for number, (_, body) in newest.items()
+        for number, (_, _, body) in newest.items()
     }
 
 
 def test_what_is_delivered_lands_as_what_is_read(
     sandbox: RunningSandbox, listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("commerce_assets.sandbox.traffic_plan.SECONDS_BETWEEN_STEPS", (1.0, 1.2))
+    monkeypatch.setattr("commerce_assets.sandbox.traffic_plan.SECONDS_BETWEEN_STEPS", (0.0, 0.1))
     started = datetime.now(UTC) - timedelta(seconds=2)
     with ShopifyClient(sandbox.url, "2026-10", StaticToken(sandbox.url, sandbox.token), throttle=Throttle()) as client:
         apply(client, plan(to_address([*WHOLE, *PARTS], listener.url), read(client)))
@@ -119,7 +120,7 @@ def test_what_is_delivered_lands_as_what_is_read(
         wait_for_deliveries(sandbox)
         apply(client, plan([], read(client)))
 
-        lines = envelopes(listener.bodies)
+        lines = envelopes(listener.deliveries)
         assert len(lines) == traffic.done["orders"]
         changed = changed_since(client, "Order", started, 1_000)
         assert {number for number, _ in changed} == lines.keys()
