@@ -21,6 +21,7 @@ class FakeLevel:
     is_active: bool
     available: int
     committed: int
+    on_hand: int
     updated_at: datetime
 
 
@@ -49,11 +50,12 @@ class FakeAnswer:
 class _Stock:
     available: int
     committed: int = 0
+    set_aside: int = 0
     updated_at: datetime = STARTED
 
     @property
     def on_hand(self) -> int:
-        return self.available + self.committed
+        return self.available + self.committed + self.set_aside
 
 
 @dataclass
@@ -153,6 +155,11 @@ class FakeStorefront:
         """Somebody changes what is available by hand."""
         self._move((item, place), available=delta, is_order=False)
 
+    def set_aside(self, item: int, place: int, quantity: int) -> None:
+        """Units are found damaged: on hand, but not available."""
+        self.stock[item, place].set_aside += quantity
+        self._move((item, place), available=-quantity, is_order=False)
+
     # --- the port
 
     def read_items(self, item_ids: Any) -> list[FakeItem]:
@@ -203,7 +210,8 @@ class FakeStorefront:
         levels = []
         for place in self.locations if with_levels else ():
             stock = self.stock[number, place]
-            levels.append(FakeLevel(number, place, True, stock.available, stock.committed, stock.updated_at.replace(microsecond=0)))
+            at = stock.updated_at.replace(microsecond=0)
+            levels.append(FakeLevel(number, place, True, stock.available, stock.committed, stock.on_hand, at))
         return FakeItem(number, 1000 + number, f"SKU-{number}", True, tuple(levels))
 
     def _move(self, key: tuple[int, int], *, available: int = 0, committed: int = 0, is_order: bool = True) -> None:

@@ -7,6 +7,7 @@ and deciding events (the worker calls `facts.take`, `commitments.take`, `drift.o
 For each item and location (a shelf)
 
     available = on hand - committed - reserved - safety stock
+    reserved  = units set aside here + units the storefront has set aside (its reserved, damaged, …)
     on hand   = the last count + all that moved after it: movements of the warehouse, shipments and restocks of orders
     committed = units promised to orders we know + units the storefront says are promised to orders we do not know
 

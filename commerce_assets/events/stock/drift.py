@@ -5,9 +5,9 @@ storefront (pusher.py).
 
 An `inventory_levels/update` that shows what is expected confirms it. One that does not may be the shadow of an order or shipment whose
 event is still coming: a suspicion is noted, and settles by itself if the event explains it. If it does not within `Rules.settle_seconds`
-the item is read. An order moves units from available to committed, somebody's hand changes what is available alone: so what differs in
-available and committed together was done by others, and is drift: corrected or only reported, by policy. Who did it the storefront does
-not say.
+the item is read. An order moves units from available to committed, setting units aside moves them too, and both leave what the storefront
+has on hand as it is: so what differs in that was done by others, and is drift: corrected or only reported, by policy. Who did it the
+storefront does not say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -135,22 +135,24 @@ def _committed(item: ReadItem) -> dict[int, int]:
 
 def _read(shelves: Shelves, shelf: Shelf, level: Level | None, read_at: datetime, known: datetime | None) -> dict[str, Any] | None:
     """Take one level as read; the drift it proves, if any."""
-    available, committed, at = (level.available, level.committed, level.updated_at) if level else (0, 0, read_at)
+    available, committed, on_hand = (level.available, level.committed, level.on_hand) if level else (0, 0, 0)
+    at = level.updated_at if level else read_at
     # By the storefront's clock: when the level last changed, or later what we had heard of before we asked.
     at = max(at, known or at)
     believed = shelf.expected_quantity if shelf.suspected_at is None else shelf.trusted_quantity
     # Only a shelf that was read before can be judged: else units committed to orders that nobody here knows would look like drift.
     is_known = believed is not None and shelf.read_at is not None
-    believed_sum = (believed or 0) + shelf.committed_quantity + shelf.unknown_committed_quantity
+    believed_on_hand = (believed or 0) + shelf.committed_quantity + shelf.unknown_committed_quantity + shelf.set_aside_quantity
     shelf.is_active = level is not None and level.is_active
     # A level says in whole seconds when it last changed: what was seen of a later second is news that the reading missed.
     if shelf.seen_at is None or shelf.seen_at.replace(microsecond=0) <= at:
         shelf.see(available, max(at, shelf.seen_at or at), BY_READING)
-    shelf.read(committed, at)
+    set_aside = on_hand - available - committed
+    shelf.read(committed, set_aside, at)
     shelf.checked_at = read_at
     shelves.complete([shelf])
     shelf.work_out()
-    unexplained = (shelf.seen_quantity or 0) + committed - believed_sum
+    unexplained = (shelf.seen_quantity or 0) + committed + set_aside - believed_on_hand
     if not is_known or unexplained == 0 or shelf.difference in (None, shelf.tolerated_difference):
         shelf.forgive()
         return None

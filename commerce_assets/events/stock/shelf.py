@@ -69,6 +69,7 @@ class Shelf:
     committed_quantity: int = 0
     unknown_committed_quantity: int = 0
     reserved_quantity: int = 0
+    set_aside_quantity: int = 0
     safety_quantity: int = 0
     available_quantity: int | None = None
     confirmed_at: datetime | None = None
@@ -102,7 +103,8 @@ class Shelf:
     def work_out(self) -> None:
         """On hand and available from their parts."""
         self.on_hand_quantity = None if self.counted_quantity is None else self.counted_quantity + self.moved_quantity
-        held_back = self.committed_quantity + max(0, self.unknown_committed_quantity) + self.reserved_quantity + self.safety_quantity
+        committed = self.committed_quantity + max(0, self.unknown_committed_quantity)
+        held_back = committed + self.reserved_quantity + self.set_aside_quantity + self.safety_quantity
         self.available_quantity = None if self.on_hand_quantity is None else self.on_hand_quantity - held_back
 
     @property
@@ -142,9 +144,10 @@ class Shelf:
         self.seen_quantity, self.seen_at, self.seen_by, self.expected_quantity = available, at, by, available
         self._sum_after(at, "expected")
 
-    def read(self, committed: int, at: datetime) -> None:
-        """Take what the storefront says is committed: what no order we know accounts for is committed to orders we do not know."""
-        self.read_committed_quantity, self.read_at = committed, at
+    def read(self, committed: int, set_aside: int, at: datetime) -> None:
+        """Take what the storefront says is committed and set aside: what no order we know accounts for is committed to orders we do not
+        know."""
+        self.read_committed_quantity, self.set_aside_quantity, self.read_at = committed, set_aside, at
         self._sum_after(at, "unknown")
 
     def suspect(self, since: datetime, trusted: int | None, trusted_at: datetime | None) -> None:

@@ -119,7 +119,10 @@ SHELVES = sa.Table(
     sa.Column(
         "unknown_committed_quantity", sa.BigInteger, nullable=False, comment="Committed by the last reading and by no order we know."
     ),
-    sa.Column("reserved_quantity", sa.BigInteger, nullable=False),
+    sa.Column("reserved_quantity", sa.BigInteger, nullable=False, comment="Units set aside here (stock_reservations)."),
+    sa.Column(
+        "set_aside_quantity", sa.BigInteger, nullable=False, comment="Units set aside on the storefront (reserved, damaged …), as read."
+    ),
     sa.Column("safety_quantity", sa.BigInteger, nullable=False),
     sa.Column("available_quantity", sa.BigInteger, comment="What the storefront should show; null where nothing is known to tell it."),
     sa.Column("confirmed_at", Moment, comment="Of the newest fact of the warehouse."),

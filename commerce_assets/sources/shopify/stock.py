@@ -48,6 +48,7 @@ class StockLevel:
     is_active: bool
     available: int
     committed: int
+    on_hand: int
     updated_at: datetime
 
 
@@ -161,6 +162,7 @@ def _level(item_id: int, node: dict[str, Any]) -> StockLevel:
         bool(node["isActive"]),
         int(quantities["available"]["quantity"]),
         int(quantities["committed"]["quantity"]),
+        int(quantities["on_hand"]["quantity"]),
         max(_moment(moment) for moment in moments),
     )
 

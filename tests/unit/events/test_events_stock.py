@@ -442,6 +442,20 @@ def test_a_wrong_guess_of_the_location_is_put_right_by_a_reading(books: Books) -
     assert books.storefront.claims[books.storefront.orders[number]["line_items"][0]["id"]] == 2
 
 
+def test_what_the_storefront_has_set_aside_is_held_back_and_no_drift(books: Books) -> None:
+    books.storefront.set_aside(1, 1, 5)
+    books.storefront.tick()
+    books.count(1, 20)
+    books.pusher.drain()
+    assert (books.shown(), books.storefront.pushes) == (15, [])
+    books.storefront.tick()
+    books.storefront.set_aside(1, 1, 2)
+    books.hear()
+    books.pusher.drain()
+    assert (books.shown(), books.storefront.pushes, books.rows(DRIFT)) == (13, [], [])
+    assert (books.shelf()["on_hand_quantity"], books.shelf()["set_aside_quantity"]) == (20, 7)
+
+
 def test_the_latency_of_a_change_is_kept(books: Books) -> None:
     (verdict,) = books.take(fact(1, 10))
     assert verdict.outcome == "applied"
