@@ -24,6 +24,8 @@ BUILD = "commerce demo"
 """Pulls what is due, builds, scores, publishes and pushes."""
 PUBLISH = "commerce publish"
 PUSH = "commerce sync"
+RECONCILIATION = "reconcile"
+"""Source of an event that nobody sent: a reconciliation found the change."""
 
 
 class OrderUnknownError(Exception):
@@ -60,22 +62,25 @@ def trace_order(settings: Settings, order: str) -> Trace:
 def followed(events: Sequence[EventFact], landed: LandedFact | None) -> EventFact | None:
     """The event that tells where the order is: the oldest that is not at its end, else the newest that was applied.
 
-    None when there is no such event, or a pull brought a version after it.
+    None when there is no such event, or the storefront changed the order after it, which a pull then brought. A pull that brings the
+    version of the event once more changes nothing: the event was there first.
     """
     stuck = [event for event in events if event.state in (facts.NOT_TAKEN, PENDING, BATCHED, DEAD)]
     if stuck:
         return stuck[0]
     applied = [event for event in events if event.state == APPLIED]
     newest = max(applied, key=lambda event: (event.triggered_at or event.received_at, event.seq), default=None)
-    if newest is None or (landed is not None and not landed.partition.startswith("events-") and landed.loaded_at > newest.received_at):
-        return None
-    return newest
+    if newest is None or landed is None:
+        return newest
+    return None if landed.version_at > (newest.triggered_at or newest.received_at) else newest
 
 
 def _hops_of_event(event: EventFact, landed: LandedFact | None, refused: Sequence[RefusedFact]) -> list[Hop]:
     names = {"topic": event.topic, "webhook_id": event.webhook_id, "source": event.source}
     hops = [
-        Hop("emitted", Outcome.DONE, event.triggered_at, event.topic, names),
+        Hop("emitted", Outcome.DONE, event.triggered_at, event.topic, names)
+        if event.source != RECONCILIATION
+        else Hop("emitted", Outcome.SKIPPED, detail="no webhook told of it: a reconciliation missed it and asked for it", facts=names),
         Hop("received", Outcome.DONE, event.received_at, f"by {event.source}, webhook id {event.webhook_id}"),
         Hop("stored", Outcome.DONE, event.stored_at, f"inbox event {event.seq}", {"seq": event.seq}),
     ]
@@ -102,7 +107,9 @@ def _hops_of_event(event: EventFact, landed: LandedFact | None, refused: Sequenc
     if landed is None:
         return [*hops, validated, Hop("landed", Outcome.DONE if validated.outcome is Outcome.DONE else Outcome.WAITING, event.landed_at)]
     place = {"file": event.source_file or landed.source_file, "line": event.line or landed.line, "partition": landed.partition}
-    detail = f"{place['file']}:{place['line']}, partition {place['partition']}" + (f", batch {event.batch_id}" if event.batch_id else "")
+    batch = f", batch {event.batch_id}" if event.batch_id else ""
+    now = "" if event.source_file in (None, landed.source_file) else ", where a later load brought it again"
+    detail = f"{place['file']}:{place['line']}{batch}, partition {place['partition']}{now}"
     return [
         *hops,
         validated,

@@ -124,11 +124,11 @@ with
             coalesce(landed.order_gid, 'gid://shopify/Order/' || known.order_id) as order_gid,
             landed.order_name,
             landed.customer_id,
+            -- What the storefront changed after the newest event, a pull brought.
             followed.order_id is not null
             and not coalesce(
                 not followed.is_stuck
-                and not starts_with(landed.lake_partition, 'events-')
-                and landed.loaded_at > followed.received_at,
+                and landed.version_at > coalesce(followed.triggered_at, followed.received_at),
                 false
             ) as is_by_events,
             landed.version_at,

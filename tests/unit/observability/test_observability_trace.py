@@ -116,7 +116,16 @@ def test_a_build_file_that_is_being_written_is_not_waited_for(root: Observed, mo
     assert [found[name] for name in ("staged", "in_marts", "published")] == ["done", "done", "done"]
 
 
-def test_a_pull_after_the_last_event_is_how_the_newest_version_came(root: Observed) -> None:
+def test_a_change_after_the_last_event_came_by_a_pull(root: Observed) -> None:
     root.decide(root.receive("w1", object_id=ORDER, ago=90), books.APPLIED)
     land(root, "2026-11-21")
     assert trace_order(root.settings, str(ORDER)).way == "pull"
+
+
+def test_a_pull_that_brings_the_version_of_an_event_again_does_not_take_its_place(root: Observed) -> None:
+    root.decide(root.receive("w1", object_id=ORDER), books.APPLIED, batch_id="b", source_file="storefront/orders/b/payloads.jsonl", line=7)
+    land(root, "2026-11-21")
+    trace = trace_order(root.settings, str(ORDER))
+    landed = trace.hops[HOPS.index("landed")]
+    assert (trace.way, landed.facts["file"], landed.facts["line"]) == ("events", "storefront/orders/b/payloads.jsonl", 7)
+    assert landed.detail.endswith("partition 2026-11-21, where a later load brought it again")
