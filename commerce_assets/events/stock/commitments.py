@@ -14,7 +14,7 @@ units by location (`adopt`), puts a guess right.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -165,7 +165,7 @@ def order_stock(body: bytes) -> OrderStock:
     )
 
 
-def postings_of(order: OrderStock, items: Mapping[int, int], first_shelf: Mapping[int, int]) -> Postings:
+def postings_of(order: OrderStock, items: Mapping[int, int], first_shelf: Callable[[int], int | None]) -> Postings:
     """The postings of an order. `items`: variant -> item, of those that are counted; `first_shelf`: item -> where returns go that say nowhere.
 
     The sum of what is committed is what the document says is still to be shipped: where an edit of the order changed that, a posting
@@ -182,7 +182,7 @@ def postings_of(order: OrderStock, items: Mapping[int, int], first_shelf: Mappin
     for line in order.lines:
         item = items.get(line.variant_id)
         if item is not None:
-            _post_line(found, order, line, item, shipped[line.line_id], refunded[line.line_id], first_shelf.get(item, line.place))
+            _post_line(found, order, line, item, shipped[line.line_id], refunded[line.line_id], first_shelf)
     return {key: posting for key, posting in found.items() if posting[3] or posting[4]}
 
 
@@ -193,7 +193,7 @@ def _post_line(
     item: int,
     shipped: list[tuple[datetime, int, int, int | None]],
     refunded: list[tuple[datetime, int, int, int | None, str]],
-    first_shelf: int,
+    first_shelf: Callable[[int], int | None],
 ) -> None:
     name = f"order:{order.order_id}:{line.line_id}"
     found[f"{name}:placed"] = (item, line.place, order.created_at, 0, line.quantity)
@@ -218,7 +218,7 @@ def _post_line(
         found[f"{name}:released:{number}"] = (item, line.place, at, -written_off, -waiting)
         back = quantity - waiting if restock in FOR_SALE_AGAIN else 0
         if back:
-            found[f"{name}:returned:{number}"] = (item, location or first_shelf, at, back, 0)
+            found[f"{name}:returned:{number}"] = (item, location or first_shelf(item) or line.place, at, back, 0)
     still_open = 0 if order.cancelled_at is not None else left if line.open_quantity is None else line.open_quantity
     if still_open != left:
         at = order.cancelled_at or order.version_at
@@ -274,8 +274,7 @@ def _replace(
     order: OrderStock, before: Postings, items: Mapping[int, int], shelves: Shelves, gone: list[str], new: list[dict[str, Any]]
 ) -> None:
     """Post what differs between the postings before and those of the document."""
-    first_shelf = {item: found[0].location_id for item in items.values() if (found := shelves.of(item))}
-    after = postings_of(order, items, first_shelf)
+    after = postings_of(order, items, shelves.first_of)
     for key, (item, location, at, on_hand, committed) in before.items():
         if after.get(key) == (item, location, at, on_hand, committed):
             continue

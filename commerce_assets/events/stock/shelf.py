@@ -252,6 +252,10 @@ class Shelves:
         self._sum_up([shelf for shelf in shelves if shelf.to_sum])
         self._hold_back([shelf for shelf in shelves if shelf.is_held_back_stale])
 
+    def first_of(self, item: int) -> int | None:
+        """The first location that stocks an item; None where none is known."""
+        return next((shelf.location_id for shelf in self.of(item)), None)
+
     def save(self) -> None:
         """Complete what was touched, decide what the storefront must be told, write."""
         touched = [shelf for shelf in self.by_key.values() if shelf.is_touched]
