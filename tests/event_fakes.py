@@ -132,6 +132,8 @@ class FakeShop:
     is_down: bool = False
     fetched: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     fault: Callable[[], None] = lambda: None
+    meanwhile: Callable[[], None] = lambda: None
+    """Called while an answer is on its way."""
 
     def put(self, object_type: str, object_id: int, second: float, **more: Any) -> None:
         self.objects[(object_type, object_id)] = {"id": object_id, "updated_at": moment(second), **more}
@@ -149,9 +151,11 @@ class FakeShop:
             for number, one in found.items()
             if object_type == "Order"
         }
+        versions = {number: datetime.fromisoformat(one["updated_at"]) for number, one in found.items()}
+        self.meanwhile()
         return FetchedDocuments(
             files=(place,),
-            versions={number: datetime.fromisoformat(one["updated_at"]) for number, one in found.items()},
+            versions=versions,
             missing=frozenset(ids) - found.keys(),
             transactions=transactions,
         )

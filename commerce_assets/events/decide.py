@@ -62,16 +62,10 @@ class Held:
         """Whether a fetched document holds."""
         return self.seq is None and self.fetched_at is not None
 
-    def hold_fetched(self, version_at: datetime, fetched_at: datetime, batch_id: str) -> bool:
-        """Take a fetched document in, unless a payload that is newer, or reaches the lake after it, holds; whether it holds now."""
+    def hold_fetched(self, version_at: datetime, fetched_at: datetime, batch_id: str, is_contested: bool = False) -> bool:
+        """Take a fetched document in, unless a newer payload holds, or one of the same version that may be newer; whether it holds now."""
         self.is_whole = True
-        if self.deleted_at is not None:
-            return False
-        if self.version_at is not None and self.seq is not None:
-            if version_at < self.version_at or (version_at == self.version_at and (self.batch_id or "") > batch_id):
-                return False
-        elif self.version_at is not None and version_at < self.version_at:
-            # A replica that lags behind: what was read before stays.
+        if self.deleted_at is not None or is_contested or (self.version_at is not None and version_at < self.version_at):
             return False
         self.version_at, self.fetched_at, self.batch_id = version_at, fetched_at, batch_id
         self.triggered_at = self.digest = self.seq = self.lacks_since = self.awaits = None

@@ -134,10 +134,12 @@ class Fetcher:
             versions = _versions_of(connection, batch)
             transactions = {order_id: [read_transaction(body) for body in bodies] for order_id, bodies in fetched.transactions.items()}
             unseen = _unseen_transactions(known, transactions)
-            outcomes = self._outcomes(batch, fetched, landed, versions, known, unseen)
+            contested = self._contested(connection, batch, known, found, fetched_at)
+            outcomes = self._outcomes(batch, fetched, landed, versions, known, unseen, contested)
             parts = set()
             for object_id, version_at in found.items():
-                is_held = known.document(self.object_type, object_id).hold_fetched(version_at, fetched_at, batch.batch_id)
+                held, is_contested = known.document(self.object_type, object_id), object_id in contested
+                is_held = held.hold_fetched(version_at, fetched_at, batch.batch_id, is_contested)
                 parts |= _keep_transactions(known, object_id, transactions.get(object_id, ()), is_held)
             save_known(connection, known, {(self.object_type, object_id) for object_id in found}, parts)
             if fetched.bodies:
@@ -149,6 +151,21 @@ class Fetcher:
         if landed.partitions:
             self.desk.has_landed(self.family)
 
+    def _contested(
+        self, connection: sa.Connection, batch: Batch, known: Known, found: Mapping[int, datetime], fetched_at: datetime
+    ) -> set[int]:
+        """Objects of which a payload of the same version came while they were read: nobody can tell which is newer, so they are read again."""
+        held = {
+            document.seq: document
+            for document in known.documents.values()
+            if document.seq is not None and document.deleted_at is None and document.version_at == found[document.object_id]
+        }
+        came = sa.select(STATES.c.seq).where(STATES.c.received_at > fetched_at)
+        late: set[int] = set()
+        for some in in_batches(held):
+            late.update(connection.scalars(came.where(STATES.c.seq.in_(some))))
+        return {one.object_id for seq, one in held.items() if seq in late or (one.batch_id or "") > batch.batch_id}
+
     def _outcomes(
         self,
         batch: Batch,
@@ -157,6 +174,7 @@ class Fetcher:
         versions: Mapping[int, datetime | None],
         known: Known,
         unseen: Collection[int],
+        contested: Collection[int],
     ) -> list[Outcome]:
         at, outcomes = now(), []
         applied = {outcome.seq: outcome for outcome in outcomes_of(batch, landed)}
@@ -164,7 +182,8 @@ class Fetcher:
             version_at = fetched.versions.get(rider.object_id)
             if version_at is not None:
                 outcome = applied[rider.seq]
-                if outcome.state == APPLIED and (rider.seq in unseen or _is_behind(rider, versions[rider.seq], version_at)):
+                is_behind = rider.seq in unseen or rider.object_id in contested or _is_behind(rider, versions[rider.seq], version_at)
+                if outcome.state == APPLIED and is_behind:
                     held = known.document(self.object_type, rider.object_id)
                     outcome = self._behind(rider, held, outcome, at)
             elif rider.object_id in fetched.missing:

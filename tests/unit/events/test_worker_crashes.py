@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -138,16 +139,29 @@ def test_any_order_and_repetition_of_events_comes_to_the_shops_state(
         steps = {"decide": office.worker.lanes, "land": office.worker.landers, "fetch": office.worker.fetchers}
         waiting: list[tuple[str, dict[str, object], float]] = []
         sent = 0
-        for act, number in acts:
-            if act == "advance":
+
+        def act(what: str, number: int) -> None:
+            nonlocal sent
+            if what == "advance":
                 triggered = (datetime.now(UTC) - EPOCH).total_seconds()
-                waiting += [(topic, body, triggered) for topic, body in history.advance(office)]
-            elif act in ("deliver", "repeat") and waiting:
+                waiting.extend((topic, body, triggered) for topic, body in history.advance(office))
+            elif what in ("deliver", "repeat") and waiting:
                 place = number % len(waiting)
-                office.send(*(waiting.pop(place) if act == "deliver" else waiting[place]))
+                office.send(*(waiting.pop(place) if what == "deliver" else waiting[place]))
                 sent += 1
-            elif act in steps:
-                steps[act]["orders"].step()
+            elif what in steps:
+                if what == "fetch" and number % 2:
+                    # The shop goes on while it answers, and its events overtake the answer.
+                    office.shop.meanwhile = partial(go_on, number)
+                steps[what]["orders"].step()
+                office.shop.meanwhile = lambda: None
+
+        def go_on(number: int) -> None:
+            for what in ("advance", "deliver", "deliver", "decide", "land"):
+                act(what, number)
+
+        for what, number in acts:
+            act(what, number)
         assert not waiting
         office.drain()
         states = office.states()
