@@ -27,9 +27,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Waiting:
-    delivery: Delivery
+    delivery: Delivery | None
+    """None once it is given up: what nobody waits for is not kept while the database hangs."""
     answer: asyncio.Future[bool]
     since: float
+
+
+_Group = Sequence[tuple["asyncio.Future[bool]", Delivery]]
 
 
 class GroupWriter:
@@ -112,7 +116,7 @@ class GroupWriter:
             some = self._queue.get(timeout=REJECTIONS_EVERY_SECONDS)
             while some is not None:
                 group += some
-                size += sum(len(one.delivery.body) for one in some)
+                size += sum(len(one.delivery.body) for one in some if one.delivery)
                 if len(group) >= GROUP_EVENTS or size >= GROUP_BYTES:
                     return group, False
                 some = self._queue.get_nowait()
@@ -120,12 +124,13 @@ class GroupWriter:
             return group, False
         return group, True
 
-    def _store(self, group: Sequence[_Waiting]) -> None:
+    def _store(self, waiting: Sequence[_Waiting]) -> None:
+        group = [(one.answer, delivery) for one in waiting if (delivery := one.delivery)]
         with self._rejected_lock:
             rejected, self._rejected = self._rejected, Counter()
         rejections = [Rejection(*key, count) for key, count in rejected.items()]
         try:
-            news = self._inbox.append([one.delivery for one in group], rejections)
+            news = self._inbox.append([delivery for _, delivery in group], rejections)
         except InboxError as error:
             with self._rejected_lock:
                 self._rejected.update(rejected)
@@ -140,26 +145,25 @@ class GroupWriter:
             self.failed_at = None
         self._answer_from_thread(group, news)
 
-    def _answer_from_thread(self, group: Sequence[_Waiting], answer: list[bool] | InboxError) -> None:
+    def _answer_from_thread(self, group: _Group, answer: list[bool] | InboxError) -> None:
         if group:
             assert self._loop
             self._loop.call_soon_threadsafe(self._answer, group, answer)
 
-    def _answer(self, group: Sequence[_Waiting], answer: list[bool] | InboxError) -> None:
+    def _answer(self, group: _Group, answer: list[bool] | InboxError) -> None:
         if isinstance(answer, InboxError):
-            for one in group:
-                if not one.answer.done():
-                    one.answer.set_exception(answer)
+            for future, _ in group:
+                if not future.done():
+                    future.set_exception(answer)
         else:
             now = datetime.now(UTC)
             self.stored += sum(answer)
-            for one, is_new in zip(group, answer, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result(is_new)
-                received_at, triggered_at = one.delivery.received_at, one.delivery.triggered_at
-                self.store_seconds.append((now - received_at).total_seconds())
-                if triggered_at is not None:
-                    self.delivery_seconds.append(max((received_at - triggered_at).total_seconds(), 0.0))
+            for (future, delivery), is_new in zip(group, answer, strict=True):
+                if not future.done():
+                    future.set_result(is_new)
+                self.store_seconds.append((now - delivery.received_at).total_seconds())
+                if delivery.triggered_at is not None:
+                    self.delivery_seconds.append(max((delivery.received_at - delivery.triggered_at).total_seconds(), 0.0))
         while self._unanswered and self._unanswered[0].answer.done():
             self._unanswered.popleft()
 
@@ -170,6 +174,7 @@ class GroupWriter:
             late = time.monotonic() - PATIENCE_SECONDS
             while self._unanswered and (self._unanswered[0].since < late or self._unanswered[0].answer.done()):
                 one = self._unanswered.popleft()
+                one.delivery = None
                 if not one.answer.done():
                     self.failed_at = time.monotonic()
                     one.answer.set_exception(InboxUnavailableError(f"the inbox did not answer within {PATIENCE_SECONDS:.0f} s"))

@@ -245,11 +245,13 @@ def test_a_database_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(intake_writer, "PATIENCE_SECONDS", 0.2)
     with FailingInbox(f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox, running_receiver(inbox) as receiver:
         inbox.hang = threading.Event()
-        assert receiver.deliver(ORDER, webhook_id="late").status_code == 503
+        assert receiver.deliver(ORDER, webhook_id="begun").status_code == 503
+        assert receiver.deliver(ORDER, webhook_id="queued").status_code == 503
         inbox.hang.set()
         inbox.hang = None
-        wait_until(lambda: inbox.by_webhook_id("late") is not None)
-        assert receiver.deliver(ORDER, webhook_id="late").json() == {"status": "duplicate"}
+        wait_until(lambda: inbox.by_webhook_id("begun") is not None)
+        assert receiver.deliver(ORDER, webhook_id="begun").json() == {"status": "duplicate"}
+        assert receiver.deliver(ORDER, webhook_id="queued").json() == {"status": "stored"}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
