@@ -36,7 +36,8 @@ select
     cast(coalesce(deliveries.stored_count, 0) as bigint) as stored_count,
     cast(coalesce(deliveries.duplicate_delivery_count, 0) as bigint) as duplicate_delivery_count,
     cast(coalesce(deliveries.rejected_count, 0) as bigint) as rejected_count,
-    cast(deliveries.duplicate_delivery_count as double) / nullif(deliveries.delivery_count, 0) as retry_rate,
+    cast(coalesce(deliveries.duplicate_delivery_count, 0) as double)
+    / nullif(deliveries.delivery_count, 0) as retry_rate,
     coalesce(events.applied_count, 0) as applied_count,
     coalesce(events.superseded_count, 0) as superseded_count,
     coalesce(events.duplicate_count, 0) as duplicate_count,

@@ -76,9 +76,11 @@ def test_retries_drift_and_outcomes_of_webhooks_are_counted_by_day_and_topic(roo
     for seq, state in zip(seqs, (books.APPLIED, books.SUPERSEDED, books.DUPLICATE, books.DEAD), strict=True):
         root.decide(seq, state, reason="OrderShape" if state == books.DEAD else None)
     root.inbox.append([event.delivery for event in root.inbox.get(seqs[:1])])
+    root.receive("p1", "orders/paid", 1)
     root.inbox.append([], [Rejection("webhook", "orders/create", "signature", NOW)])
     webhooks, dead = measured(root, "kpi_webhooks", "dead_letters")
-    (row,) = webhooks
+    assert [(one["topic"], one["retry_rate"]) for one in webhooks if one["topic"] == "orders/paid"] == [("orders/paid", 0.0)]
+    (row,) = [one for one in webhooks if one["topic"] == "orders/create"]
     assert (row["received_on"], row["topic"]) == (TODAY, "orders/create")
     counted = {
         name: row[f"{name}_count"] for name in ("delivery", "stored", "duplicate_delivery", "rejected", "applied", "superseded", "dead")
