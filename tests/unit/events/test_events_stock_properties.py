@@ -136,7 +136,7 @@ class Books:
         return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(what_happens, min_size=1, max_size=25), st.sampled_from([1.0, 0.3]), st.randoms(use_true_random=False))
 def test_any_order_of_what_is_heard_gives_the_same_books(events: list[tuple[Any, ...]], tick: float, chance: random.Random) -> None:
     life = Life((1,), tick)
@@ -161,7 +161,7 @@ def test_any_order_of_what_is_heard_gives_the_same_books(events: list[tuple[Any,
     books.engine.dispose()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(what_disturbs, min_size=1, max_size=25),
     st.sampled_from([(1,), (1, 2)]),
