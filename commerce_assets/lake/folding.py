@@ -6,6 +6,7 @@ only looked at to tell what they made obsolete.
 
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,17 +45,19 @@ def fold_events(lake: Lake, family: str, is_thorough: bool = False, is_waiting: 
 
     `is_thorough` takes those folded before, however large, and leaves out what a later pull brought in the same or a newer version; it
     looks through the pulled documents for that. None when there is nothing to fold, or while somebody reads the lake (`Lake.reading`):
-    then it is for the next time, unless `is_waiting`. Pulls and other batches may land meanwhile.
+    then it is for the next time, unless `is_waiting`. Batches of the family wait for it; pulls only for a thorough one.
     """
     tables = contracts.family(family)
     source = tables[0].source
     load_id = f"fold-{family}"
     staging = lake.root / "_staging" / load_id
     lake.recover()
-    with lock(lock_path(lake.root, f"load-{load_id}")), lake.alone(is_waiting) as is_alone:
+    pulls = lock(lock_path(lake.root, f"family-{source}-{family}")) if is_thorough else nullcontext()
+    # Batches are held up last, when there is nobody left to wait for.
+    with lock(lock_path(lake.root, f"load-{load_id}")), pulls, lake.alone(is_waiting) as is_alone:
         if not is_alone:
             return None
-        with lock(lock_path(lake.root, f"family-{source}-{family}")), lock(lock_path(lake.root, f"events-{source}-{family}")):
+        with lock(lock_path(lake.root, f"events-{source}-{family}")):
             shutil.rmtree(staging, ignore_errors=True)
             try:
                 return _fold(lake, tables, staging, is_thorough)

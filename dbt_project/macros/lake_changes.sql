@@ -8,7 +8,7 @@
     compared with those that lie in the lake now. Orders look up the versions of what lies, or lay, in the changed files, and
     note whose changed (`bookkeeping.order_changes`, numbered); their children read the documents of these orders again, and
     those with rows in changed files of their own, and note them for the facts (`bookkeeping.changed_documents`). The small
-    families are read again whole when a file changed. All of a model's notes are written in the transaction of its rows.
+    families are looked through whole when a file changed, and what differs is read. All of a model's notes are written in the transaction of its rows.
 -#}
 {% macro prepare_bookkeeping() -%}
     {%- if execute and flags.WHICH in ["build", "run"] -%} {%- do drop_models_of_other_versions() -%} {%- endif -%}
@@ -95,18 +95,16 @@
             from ({{ latest_keys(name) }})
             limit 0
             ;
-        {%- elif table.is_snapshot %}
+        {%- else %}
             {%- set same = same_state("missing", "held", table) %}
             create or replace temporary table {{ missing }} as {{ latest_keys(name) }};
             delete from {{ this }} as held
-            where not exists (select 1 from {{ missing }} as missing where {{ same }})
+            where
+                not exists (select 1 from {{ missing }} as missing where {{ same }})
+                or {{ is_of_landed_batch("held", changed) }}
             ;
             delete from {{ missing }} as missing
             where exists (select 1 from {{ this }} as held where {{ same }})
-            ;
-        {%- else %}
-            create or replace temporary table {{ missing }} as {{ latest_keys(name) }};
-            delete from {{ this }}
             ;
         {%- endif %}
     {%- endif -%}
@@ -157,6 +155,7 @@
             strftime(_version_at, '%Y-%m-%d') in ('{{ periods | join("', '") }}')
             or strftime(_version_at, '%Y-%m') in ('{{ periods | join("', '") }}')
             {%- if "events" in periods %} or contains(_source_file, '/events-') {%- endif %}
+            or {{ is_of_landed_batch(this.identifier, changed_files) }}
             {%- if is_deletion_changed.value %} or is_deleted {%- endif %}
         {%- if deletions %}
             union
@@ -196,15 +195,12 @@
     {%- set root = ref("stg_storefront__orders") -%}
     {%- set changed, missing = this.identifier ~ "__changed", this.identifier ~ "__missing" -%}
     {#-
-        Rows without a change of their document: replayed from quarantine, or of a micro-batch landed again. Those of a new or
-        folded micro-batch came with their documents, of which the notes tell.
+        Rows without a change of their document: replayed from quarantine. Those of micro-batches came with their documents, of
+        which the notes tell.
     -#}
-    {%- set known, names, again = [], [], [] -%}
-    {%- for file in changed_files or [] -%} {%- do known.append(file.name) if not file.is_there -%} {%- endfor -%}
-    {%- for file in changed_files or [] if file.is_there -%}
-        {%- if "/partition=events-" not in file.name -%} {%- do names.append(file.name) -%}
-        {%- elif file.name in known -%} {%- do again.append(file.name) -%}
-        {%- endif -%}
+    {%- set names = [] -%}
+    {%- for file in changed_files or [] -%}
+        {%- do names.append(file.name) if file.is_there and "/partition=events-" not in file.name -%}
     {%- endfor -%}
     {%- set find_changed -%}
         create or replace temporary table {{ changed }} as
@@ -220,16 +216,10 @@
             select order_id
             from bookkeeping.order_changes
             where change_no > (select change_no from {{ bookkeeping("__seen") }})
-            {%- if names + again %}
+            {%- if names %}
                 union
                 select order_id
-                from read_parquet(['{{ (names + again) | join("', '") }}'])
-            {%- endif %}
-            {%- if again %}
-                union
-                select order_id
-                from {{ this }}
-                where contains(_source_file, '/events-')
+                from read_parquet(['{{ names | join("', '") }}'])
             {%- endif %}
         {%- endif %}
     {%- endset -%}
@@ -355,6 +345,20 @@
         {%- endfor -%}
     {%- endfor -%}
     {{ return(changed) }}
+{%- endmacro %}
+
+{#-
+    A row came with a micro-batch whose file is new: the batch was landed again after a crash. Its time of landing is what it
+    was, but documents that were read anew may say something else in the same version: stock does not change its item's.
+-#}
+{% macro is_of_landed_batch(held, changed_files) -%}
+    {%- set batches = [] -%}
+    {%- for file in changed_files or [] if file.is_there and "/partition=events-" in file.name -%}
+        {%- do batches.append(file.name.split("partition=")[1].split("/")[0]) -%}
+    {%- endfor -%}
+    {%- if batches %} split_part({{ held }}._source_file, '/', 3) in ('{{ batches | unique | join("', '") }}')
+    {%- else %} false
+    {%- endif -%}
 {%- endmacro %}
 
 {#- The lake's times carry a zone, the model's are UTC without. -#}

@@ -315,12 +315,18 @@ def _pull_after_events(lake: Path, store: Store) -> None:
 
 
 def _batch_landed_again(lake: Path, store: Store) -> None:
-    """The partition of micro-batches is written anew: the same versions of fewer orders, with fewer refunds."""
-    for name in ("orders", "refunds"):
-        folder = lake / "raw/storefront" / name / f"partition={SECOND_BATCH}"
-        rows = pl.read_parquet(folder / "folded.parquet")
-        (folder / "folded.parquet").unlink()
-        rows.head(int(len(rows) * 0.7)).write_parquet(folder / "folded.parquet")
+    """The second batch is landed again, out of the folded partition, with fewer orders; and stock in a batch that was read anew."""
+    for contract in TABLES:
+        place = lake / "raw/storefront" / contract.name / f"partition={SECOND_BATCH}" / "folded.parquet"
+        if not place.exists():
+            continue
+        rows = pl.read_parquet(place)
+        mine = pl.col("_source_file").str.contains(SECOND_BATCH)
+        place.unlink()
+        rows.filter(~mine).write_parquet(place)
+        write_partition(lake, contract.name, SECOND_BATCH, rows.filter(mine, pl.col("order_id") % 3 > 0))
+    for place in (lake / "raw/storefront/inventory_levels").glob("partition=events-*/data.parquet"):
+        pl.read_parquet(place).with_columns(pl.col("available_quantity") - 3).write_parquet(place)
 
 
 def _deletions_told(lake: Path, store: Store) -> None:
