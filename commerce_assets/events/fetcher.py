@@ -84,14 +84,15 @@ class Fetcher:
             documents = load_known(connection, {(self.object_type, row.object_id) for row in due}).documents
             answered = []
             for row in due:
-                held = documents.get((self.object_type, row.object_id))
+                held, received_at = documents.get((self.object_type, row.object_id)), as_utc(row.received_at)
                 if held is not None and held.deleted_at is not None:
                     answered.append(Outcome(row.seq, SUPERSEDED, WAS_DELETED, attempts=row.attempts))
                 elif (
                     held is not None
                     and held.is_fetched
                     and held.fetched_at is not None
-                    and row.received_at <= held.fetched_at
+                    and received_at is not None
+                    and received_at <= held.fetched_at
                     and not row.waits
                 ):
                     answered.append(Outcome(row.seq, SUPERSEDED, READ_SINCE, attempts=row.attempts))
