@@ -452,3 +452,25 @@ def test_what_fails_is_logged_without_the_values_it_stumbled_over(office: Office
     office.drain()
     assert "ValueError" in caplog.text
     assert "ann@" not in caplog.text
+
+
+def test_a_payload_that_overtakes_the_answer_of_a_fetch_is_not_lost_to_it(office: Office) -> None:
+    office.send("orders/create", order_body(1, 10), second=10)
+    office.drain()
+    lane, fetcher = office.worker.lanes["orders"], office.worker.fetchers["orders"]
+    office.send("orders/edited", {"order_edit": {"order_id": 1, "committed_at": moment(20)}})
+    office.send("orders/create", order_body(2, 10), second=10)
+    assert lane.step(), "the second order's batch waits for its landing from now on"
+    office.shop.put("Order", 1, 20, refunds=[])
+
+    def refund_meanwhile() -> None:
+        office.shop.meanwhile = lambda: None
+        office.shop.put("Order", 1, 20, refunds=[3])
+        office.send("orders/updated", order_body(1, 20, refunds=[{"id": 3}]))
+        assert lane.step()
+
+    office.shop.meanwhile = refund_meanwhile
+    assert fetcher.step()
+    office.drain()
+    assert set(office.states().values()) <= {"applied", "superseded"}
+    assert office.lake.order(1) == {"version": moment(20), "transactions": [], "refunds": [3]}
