@@ -62,6 +62,13 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     # The driver's own implicit transactions would begin DEFERRED and deadlock on upgrade; ours begin IMMEDIATE (open_engine).
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000}", "cache_size=-32000"):
+    # A checkpoint every 16 MB instead of 4: its syncs cost the inbox a tenth of its events a second.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "cache_size=-32000",
+        "wal_autocheckpoint=4000",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
