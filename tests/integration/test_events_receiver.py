@@ -130,11 +130,13 @@ def test_a_body_that_never_ends_is_given_up_and_a_sender_that_leaves_is_forgotte
 
 
 def test_bodies_that_are_held_are_bounded_together_and_let_go_when_answered(tmp_path: Path) -> None:
-    with Inbox(f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox:
-        with running_receiver(inbox, ReceiverOptions(RULES, held_bytes_limit=100)) as receiver:
-            refused = receiver.deliver(b"x" * 101)
-            assert (refused.status_code, refused.headers["retry-after"], refused.json()["status"]) == (503, "5", "memory")
-            assert [receiver.deliver(b"x" * 60).status_code for _ in range(3)] == [200] * 3
+    with (
+        Inbox(f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox,
+        running_receiver(inbox, ReceiverOptions(RULES, held_bytes_limit=100)) as receiver,
+    ):
+        refused = receiver.deliver(b"x" * 101)
+        assert (refused.status_code, refused.headers["retry-after"], refused.json()["status"]) == (503, "5", "memory")
+        assert [receiver.deliver(b"x" * 60).status_code for _ in range(3)] == [200] * 3
 
 
 def test_other_methods_and_paths_are_named(receiver: RunningReceiver) -> None:
