@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from commerce_assets.events.stock import commitments
 from commerce_assets.events.stock.ports import Key, Level, Observation, ReadItem, Verdict
 from commerce_assets.events.stock.shelf import UNALLOCATED, Shelf, Shelves
-from commerce_assets.events.stock.tables import DRIFT, SHELVES, chunks
+from commerce_assets.events.stock.tables import DRIFT, POSTINGS, SHELVES, chunks
 
 BY_EVENT, BY_READING = "event", "reading"
 STOREFRONT = "storefront"
@@ -139,7 +139,9 @@ def _read(shelves: Shelves, shelf: Shelf, level: Level | None, read_at: datetime
     at = level.updated_at if level else read_at
     # By the storefront's clock: when the level last changed, or later what we had heard of before we asked.
     at = max(at, known or at)
-    believed = shelf.expected_quantity if shelf.suspected_at is None else shelf.trusted_quantity
+    believed, since = shelf.expected_quantity, shelf.seen_at
+    if shelf.suspected_at is not None:
+        believed, since = shelf.trusted_quantity, shelf.trusted_at
     # Only a shelf that was read before can be judged: else units committed to orders that nobody here knows would look like drift.
     is_known = believed is not None and shelf.read_at is not None
     believed_on_hand = (believed or 0) + shelf.committed_quantity + shelf.unknown_committed_quantity + shelf.set_aside_quantity
@@ -156,7 +158,11 @@ def _read(shelves: Shelves, shelf: Shelf, level: Level | None, read_at: datetime
     if not is_known or unexplained == 0 or shelf.difference in (None, shelf.tolerated_difference):
         shelf.forgive()
         return None
-    shelf.suspect(shelves.now, believed, shelf.seen_at)
+    least, most = _undecided(shelves, shelf, since)
+    if least <= unexplained <= most:
+        shelf.forgive()
+        return None
+    shelf.suspect(shelves.now, believed, since)
     if shelf.suspected_at is not None and shelves.now < shelf.suspected_at + timedelta(seconds=shelves.rules.settle_seconds):
         return None
     is_corrected = shelves.rules.drift_policy == "correct"
@@ -174,3 +180,16 @@ def _read(shelves: Shelves, shelf: Shelf, level: Level | None, read_at: datetime
         "difference_units": unexplained,
         "state": "correcting" if is_corrected else "reported",
     }
+
+
+def _undecided(shelves: Shelves, shelf: Shelf, since: datetime | None) -> tuple[int, int]:
+    """By how much a figure may be off, at least and at most: orders of the very second that it is of may be part of it or not."""
+    if since is None:
+        return 0, 0
+    second = since.replace(microsecond=0)
+    is_of_it = sa.and_(POSTINGS.c.occurred_at >= second, POSTINGS.c.occurred_at < second + timedelta(seconds=1))
+    query = sa.select(POSTINGS.c.on_hand_change, POSTINGS.c.committed_change).where(
+        POSTINGS.c.item_id == shelf.item_id, POSTINGS.c.location_id == shelf.location_id, POSTINGS.c.order_id.is_not(None), is_of_it
+    )
+    changes = [row.on_hand_change - row.committed_change for row in shelves.connection.execute(query)]
+    return sum(change for change in changes if change < 0), sum(change for change in changes if change > 0)

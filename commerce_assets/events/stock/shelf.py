@@ -155,6 +155,13 @@ class Shelf:
         if self.suspected_at is None:
             self.suspected_at, self.trusted_quantity, self.trusted_at = since, trusted, trusted_at
 
+    def trust(self, quantity: int, at: datetime) -> None:
+        """A push went through: what was unexplained before it is no more, it was our own write or is overwritten."""
+        if self.suspected_at is not None:
+            self.trusted_quantity, self.trusted_at = quantity, at
+            if self.expected_quantity == quantity:
+                self.forgive()
+
     def forgive(self) -> None:
         """End the suspicion."""
         self.suspected_at = self.trusted_quantity = self.trusted_at = None

@@ -117,6 +117,7 @@ def acknowledge(connection: sa.Connection, push: Push, set_at: datetime | None, 
     for row in push.rows:
         shelf = shelves.at(row.key)
         _show(shelf, row.change, set_at or shelf.seen_at or now)
+        shelf.trust(row.change.quantity, set_at or shelf.seen_at or now)
         shelf.cause, shelf.tolerated_difference, shelf.is_touched = "push", 0, True
         if shelf.target is not None and shelf.target.push_id == push.push_id:
             target = shelf.target
