@@ -132,6 +132,8 @@ class FakeShop:
     is_down: bool = False
     fetched: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     fault: Callable[[], None] = lambda: None
+    broken: frozenset[int] = frozenset()
+    """Objects whose reading fails the whole request."""
     meanwhile: Callable[[], None] = lambda: None
     """Called while an answer is on its way."""
 
@@ -139,7 +141,7 @@ class FakeShop:
         self.objects[(object_type, object_id)] = {"id": object_id, "updated_at": moment(second), **more}
 
     def fetch(self, object_type: str, ids: Sequence[int], folder: Path) -> FetchedDocuments:
-        if self.is_down:
+        if self.is_down or self.broken & set(ids):
             raise StorefrontUnavailableError("down")
         self.fault()
         self.fetched.append((object_type, tuple(ids)))

@@ -131,7 +131,7 @@ def log_failure(log: logging.Logger, error: BaseException, message: str, *argume
 
 
 def due_events(desk: Desk, lane: str, need: str, limit: int) -> list[sa.Row[Any]]:
-    """Due events of a lane, in company no larger than those that failed before should keep: the last try is alone."""
+    """Due events of a lane, those due longest first, in company no larger than those that failed before should keep: the last try is alone."""
     columns = (STATES.c.seq, STATES.c.object_id, STATES.c.topic, STATES.c.attempts, STATES.c.waits, STATES.c.received_at)
     is_due = STATES.c.next_try_at <= now()
     if desk.is_hurried and need == FETCH:
@@ -140,7 +140,7 @@ def due_events(desk: Desk, lane: str, need: str, limit: int) -> list[sa.Row[Any]
     with reading(desk.engine) as connection:
         rows = list(connection.execute(sa.select(*columns).where(*due).order_by(STATES.c.next_try_at, STATES.c.seq).limit(limit)))
     rows = [row for row in rows if row.attempts == rows[0].attempts]
-    return sorted(rows[: company(rows, limit, desk.options)], key=lambda row: row.seq)
+    return rows[: company(rows, limit, desk.options)]
 
 
 def company(rows: Sequence[sa.Row[Any]], limit: int, options: WorkerOptions) -> int:

@@ -33,6 +33,7 @@ from commerce_assets.events.topics import TOPICS, Carries
 
 _FETCHED_TYPE = {"orders": "Order", "customers": "Customer", "products": "Product", "inventory": "InventoryItem"}
 FETCHING_LANES = tuple(_FETCHED_TYPE)
+_LARGEST_CAUTION = 5
 _INVENTORY_SHARE = 4
 """After a fetch of items the fetcher rests so many times as long: the rest of the rate budget is for pushing stock."""
 
@@ -45,6 +46,8 @@ class Fetcher:
         self.object_type, self.family = _FETCHED_TYPE[lane.name], lane.name
         self._is_recovered = False
         self._failures = 0
+        self._caution = 0
+        """How much smaller than usual its batches are: two powers of two a step."""
         self.rests_until: datetime | None = None
         """Not before: the storefront could not be asked."""
 
@@ -73,8 +76,10 @@ class Fetcher:
 
     def _open(self) -> Batch | None:
         """Take due events of at most so many objects; those the books can answer by now need no fetch. A batch may have no riders left."""
-        due = due_events(self.desk, self.lane.name, FETCH, self.desk.options.fetch_objects * 20)
-        chosen = set(list(dict.fromkeys(row.object_id for row in due))[: company(due, self.desk.options.fetch_objects, self.desk.options)])
+        # After failures in smaller company: should one object be the cause, the others get past it, for it comes last then.
+        objects = max(1, self.desk.options.fetch_objects >> (2 * self._caution))
+        due = due_events(self.desk, self.lane.name, FETCH, objects * 20)
+        chosen = set(list(dict.fromkeys(row.object_id for row in due))[: company(due, objects, self.desk.options)])
         due = [row for row in due if row.object_id in chosen]
         if not due:
             return None
@@ -116,12 +121,12 @@ class Fetcher:
                 landed = self.desk.landing.land_documents(self.family, batch.batch_id, fetched.files)
         except Exception as error:
             release(self.desk, batch, error, FETCH)
-            self._failures += 1
+            self._failures, self._caution = self._failures + 1, min(self._caution + 1, _LARGEST_CAUTION)
             if isinstance(error, self.desk.unavailable):
                 rest = self.desk.options.unavailable_rest * 2 ** min(self._failures - 1, 10)
                 self.rests_until = now() + min(rest, self.desk.options.unavailable_cap)
             return
-        self._failures, self.rests_until = 0, None
+        self._failures, self._caution, self.rests_until = 0, max(self._caution - 1, 0), None
         self._finish(batch, fetched, landed, fetched_at)
         if self.lane.name == "inventory" and not self.desk.is_hurried:
             self.rests_until = now() + _INVENTORY_SHARE * (now() - fetched_at)

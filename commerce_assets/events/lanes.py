@@ -167,7 +167,7 @@ class Lane:
                 settle(connection, [Outcome(row.seq, DEAD, GONE_FROM_INBOX, attempts=row.attempts) for row in gone], None, now())
         there = [_Tried(events[row.seq], row.attempts, row.waits, is_known=True) for row in tried if row.seq in events]
         if there:
-            self._work(there, None)
+            self._work(sorted(there, key=lambda one: one.event.seq), None)
         return True
 
     def _work(self, tried: Sequence[_Tried], cursor: int | None) -> None:

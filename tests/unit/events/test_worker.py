@@ -474,3 +474,20 @@ def test_a_payload_that_overtakes_the_answer_of_a_fetch_is_not_lost_to_it(office
     office.drain()
     assert set(office.states().values()) <= {"applied", "superseded"}
     assert office.lake.order(1) == {"version": moment(20), "transactions": [], "refunds": [3]}
+
+
+def test_an_object_the_storefront_cannot_give_does_not_keep_the_others_waiting(office: Office) -> None:
+    for number in range(1, 20):
+        office.shop.put("Customer", number, 10)
+        office.send("customers/update", {"id": number, "updated_at": moment(10)}, second=10)
+    office.shop.broken = frozenset({7})
+    lane, fetcher = office.worker.lanes["customers"], office.worker.fetchers["customers"]
+    assert lane.step()
+    others = set(range(1, 20)) - {7}
+    for _ in range(200):
+        if set(office.lake.documents("customers")) == others:
+            break
+        fetcher.rests_until = None
+        fetcher.step()
+    assert set(office.lake.documents("customers")) == others
+    assert list(office.states().values()).count("pending") == 1
