@@ -27,7 +27,7 @@ Shelf = tuple[int, int]
 
 @dataclass
 class Service:
-    """Receiver and worker as two processes that a test can kill one by one. `start` and `kill` take `receiver` or `worker`."""
+    """Receiver and worker as two processes that a test can kill one by one. `start` and `kill` take `receiver`, `worker` or `service` (both)."""
 
     sandbox: RunningSandbox
     root: Path
@@ -56,7 +56,7 @@ class Service:
         return subprocess.run(command, capture_output=True, text=True, env=self.environment, cwd=REPOSITORY, timeout=timeout)
 
     def start(self, name: str) -> None:
-        arguments = {"receiver": ["serve", "--no-worker"], "worker": ["worker"]}[name]
+        arguments = {"receiver": ["serve", "--no-worker"], "worker": ["worker"], "service": ["serve"]}[name]
         with (self.root.parent / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "commerce_assets.cli", *arguments], stdout=log, stderr=log, env=self.environment, cwd=REPOSITORY
