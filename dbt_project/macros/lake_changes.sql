@@ -131,8 +131,7 @@
     {%- set is_deletion_changed = namespace(value=false) -%}
     {%- for file in changed_files or [] -%}
         {%- if "/deleted_ids/" in file.name -%}
-            {%- set is_deletion_changed.value = true -%}
-            {%- do deletions.append(file.name) if file.is_there -%}
+            {%- set is_deletion_changed.value = true -%} {%- do deletions.append(file.name) if file.is_there -%}
         {%- else -%}
             {%- set partition = file.name.split("partition=")[1].split("/")[0] -%}
             {%- if "/swept_ids/" in file.name -%} {%- do periods.append("all") -%}
@@ -154,9 +153,9 @@
         where
             strftime(_version_at, '%Y-%m-%d') in ('{{ periods | join("', '") }}')
             or strftime(_version_at, '%Y-%m') in ('{{ periods | join("', '") }}')
-            {%- if "events" in periods %} or contains(_source_file, '/events-') {%- endif %}
+        {%- if "events" in periods %} or contains(_source_file, '/events-') {%- endif %}
             or {{ is_of_landed_batch(this.identifier, changed_files) }}
-            {%- if is_deletion_changed.value %} or is_deleted {%- endif %}
+        {%- if is_deletion_changed.value %} or is_deleted {%- endif %}
         {%- if deletions %}
             union
             select object_id

@@ -47,7 +47,10 @@
             that was known of the same item. Before the day's first pull they say nothing, lest a day begin with a few items
             only; where nothing was ever pulled they are all there is.
         #}
-        {%- set of_day = ["told." ~ table.root_id ~ " = counted." ~ table.root_id, "told.snapshot_on = counted.snapshot_on"] %}
+        {%- set of_day = [
+            "told." ~ table.root_id ~ " = counted." ~ table.root_id,
+            "told.snapshot_on = counted.snapshot_on",
+        ] %}
         with
             counted as (
                 select
@@ -60,10 +63,7 @@
             ),
 
             pulls as (
-                select snapshot_on, min(_loaded_at) as pulled_at
-                from counted
-                where not is_event
-                group by snapshot_on
+                select snapshot_on, min(_loaded_at) as pulled_at from counted where not is_event group by snapshot_on
             ),
 
             told as (
