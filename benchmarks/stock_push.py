@@ -61,14 +61,18 @@ def buy(shop: stock_shop.StockShop, stop: threading.Event, rate: int) -> None:
 def latencies(engine: sa.Engine) -> list[float]:
     """Seconds from each change to the acknowledgement of the first push made after it was booked, sorted."""
     with engine.connect() as connection:
-        changes = connection.execute(sa.select(FACTS.c.item_id, FACTS.c.location_id, FACTS.c.occurred_at, FACTS.c.taken_at)).all()
+        changes = connection.execute(sa.select(FACTS).order_by(FACTS.c.occurred_at)).all()
         is_done = PUSH_ROWS.c.outcome == "acknowledged"
         pushed = connection.execute(sa.select(PUSH_ROWS).where(is_done).order_by(PUSH_ROWS.c.sent_at)).all()
     by_shelf: dict[tuple[int, int], list[Any]] = defaultdict(list)
     for row in pushed:
         by_shelf[row.item_id, row.location_id].append(row)
     found = []
+    counted: dict[tuple[int, int], int] = {}
     for row in changes:
+        if counted.get((row.item_id, row.location_id)) == row.quantity:
+            continue  # Nothing to tell: the storefront shows it.
+        counted[row.item_id, row.location_id] = row.quantity
         ack = next((push.acknowledged_at for push in by_shelf[row.item_id, row.location_id] if push.sent_at >= row.taken_at), None)
         if ack is not None:
             found.append((ack - row.occurred_at).total_seconds())

@@ -299,8 +299,9 @@ class Shelves:
         if shelf.refusal is not None:
             return REFUSED, None
         if shelf.suspected_at is not None:
-            # A new fact of ours should not wait for the suspicion to settle: read at once, to know whether it may be written.
-            return HELD, self.now if shelf.cause == "fact" else settled_at
+            # A fact of ours should not wait for the suspicion to settle: read at once, to know whether it may be written.
+            is_urgent = target.taken_at is not None and shelf.cause != "reading"
+            return HELD, self.now if is_urgent else settled_at
         if was_due or shelf.cause in ("fact", "reading") or shelf.expected_quantity is None:
             return DUE, None
         return HELD, target.not_before if target.state == HELD else settled_at

@@ -146,7 +146,7 @@ def refuse(connection: sa.Connection, push: Push, outcomes: Mapping[Key, tuple[s
         values: dict[str, Any] = {"push_id": None, "version": target.version + 1}
         if target.state != SETTLED:
             values |= {"occurred_at": _earliest(target.occurred_at, row.occurred_at), "taken_at": _earliest(target.taken_at, row.taken_at)}
-        if target.state == DUE and outcome == CONFLICT:
+        if target.state in (DUE, HELD) and outcome == CONFLICT:
             pause = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**target.conflicts) if target.conflicts else 0.0
             values |= {"state": HELD, "not_before": now + timedelta(seconds=pause), "conflicts": target.conflicts + 1}
         elif target.state == DUE and outcome == WAS_REFUSED:
