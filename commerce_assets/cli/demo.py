@@ -35,8 +35,37 @@ def run_and_serve(settings: Settings, *, full: bool, port: int) -> int:
     """Run the main job, then serve the Dagster UI until interrupted; the UI is served even when the run failed, so that one can see why."""
     with storefront(settings, scale=1.0, progress=_say):
         code = _run_once(settings, full=full, as_json=False)
-        _say(f"serving the Dagster UI at http://127.0.0.1:{port} (Ctrl-C stops it)")
-        return _serve_ui(settings, port) or code
+        with _event_service(settings):
+            _say(f"serving the Dagster UI at http://127.0.0.1:{port} (Ctrl-C stops it)")
+            return _serve_ui(settings, port) or code
+
+
+@contextmanager
+def _event_service(settings: Settings) -> Iterator[None]:
+    """The embedded store's events beside the UI; a configured shop's come to a `commerce serve` of one's own, under an address it can reach."""
+    if not settings.is_sandbox:
+        yield
+        return
+    from commerce_assets.service.subscribing import synchronise
+
+    if _answers(f"http://{settings.events_host}:{settings.events_port}"):
+        _say(f"events are already taken at http://{settings.events_host}:{settings.events_port}")
+        yield
+        return
+    log_path = settings.data_root / "events.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "commerce_assets.cli", "serve"], stdout=log, stderr=log, cwd=PROJECT_ROOT)
+    try:
+        _say(
+            f"{synchronise(settings).lines()[-1].removeprefix('= ')} webhook subscriptions; events are taken at port {settings.events_port} (events.log)"
+        )
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def run_push(settings: Settings, *, dry_run: bool, as_json: bool) -> int:

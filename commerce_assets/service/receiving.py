@@ -17,6 +17,7 @@ from commerce_assets.events import books, metrics
 from commerce_assets.events.database import make_tables, open_engine, reading
 from commerce_assets.events.inbox import Inbox, InboxUnavailableError
 from commerce_assets.events.intake_rules import IntakeRules
+from commerce_assets.events.intake_ways import configured_ways
 from commerce_assets.events.metrics import Metric, Progress
 from commerce_assets.events.receiver import ReceiverOptions, build_app, server_config
 from commerce_assets.service.shop import known_domain
@@ -38,16 +39,30 @@ class ServiceError(Exception):
 def serve(settings: Settings, *, with_worker: bool, say: Callable[[str], None]) -> None:
     """Take events until told to stop. Raises `ServiceError` when nothing could be taken anyway."""
     rules = receiving_rules(settings)
+    progress = WorkerProgress(settings.events_database)
     with Inbox(settings.inbox_database) as inbox:
-        app = build_app(replace(ReceiverOptions.of(settings, WorkerProgress(settings.events_database)), rules=rules), inbox)
-        server = uvicorn.Server(server_config(app, settings.events_host, settings.events_port))
+        server = uvicorn.Server(
+            server_config(
+                build_app(replace(ReceiverOptions.of(settings, progress), rules=rules), inbox), settings.events_host, settings.events_port
+            )
+        )
+        ways = configured_ways(settings, inbox, rules, progress)
+        stop = threading.Event()
+        threads = [threading.Thread(target=way.run, args=(stop,), name=f"intake {way.name}") for way in ways]
         worker = SupervisedWorker(say) if with_worker else None
         if worker:
             worker.start()
+        for thread in threads:
+            thread.start()
         say(f"taking events of {rules.shop} at http://{settings.events_host}:{settings.events_port}/webhooks/shopify")
+        for way in ways:
+            say(f"taking events by {way.name}")
         try:
             server.run()
         finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
             if worker:
                 worker.stop()
 
