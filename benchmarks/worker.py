@@ -34,7 +34,7 @@ def templates(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     shop = store.shop()
     orders, transactions = [], []
     for _, _, doc in store.iterate("Order"):
-        if doc.get("transactions") and not doc.get("refunds") and not doc.get("fulfillments"):
+        if doc.get("transactions"):
             orders.append(rest_orders.order_payload(store, shop, doc))
             transactions.append(rest_orders.transaction_payload(store, shop, doc, doc["transactions"][0]["id"]))
         if len(orders) == 200:
@@ -88,6 +88,8 @@ def body(template: dict[str, Any], order_id: int, at: datetime, financial_status
         "name": f"#{order_id}",
         "updated_at": at.isoformat(timespec="seconds"),
         "financial_status": financial_status,
+        "fulfillments": [],
+        "refunds": [],
         "line_items": [
             {**line, "id": order_id * 10 + place, **gid("LineItem", order_id * 10 + place)}
             for place, line in enumerate(template["line_items"])
