@@ -1,3 +1,1 @@
-select version, published_at, run_id
-from main.published
-limit 1
+select version, published_at, run_id from main.published limit 1

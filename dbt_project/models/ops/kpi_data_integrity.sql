@@ -8,8 +8,7 @@ with
         where not is_replay
         group by 1
         union all
-        select
-            strptime(day, '%Y%m%d')::date, sum(row_count + quarantined_count), sum(quarantined_count)
+        select strptime(day, '%Y%m%d')::date, sum(row_count + quarantined_count), sum(quarantined_count)
         from {{ source("observability", "landings") }}
         where status = 'landed'
         group by 1
@@ -33,7 +32,8 @@ with
         group by records.day_on
     ),
 
-    -- Corrected by hand: a dead letter of it was replayed or discarded, or a replay from quarantine brought the version held.
+    -- Corrected by hand: a dead letter of it was replayed or discarded, or a replay from quarantine brought the
+    -- version held.
     corrected as (
         select object_id as order_id
         from {{ source("observability", "interventions") }}
@@ -55,9 +55,7 @@ with
             count(corrected.order_id) as corrected_order_count
         from {{ ref("stg_storefront__orders") }} as orders
         left join corrected on corrected.order_id = orders.order_id
-        where
-            orders.created_at
-            >= cast(now() at time zone 'UTC' as timestamp) - interval '{{ var("trace_days") }} days'
+        where orders.created_at >= cast(now() at time zone 'UTC' as timestamp) - interval '{{ var("trace_days") }} days'
         group by 1
     )
 

@@ -1,10 +1,6 @@
 -- An event is in the backlog from when it was stored until it came to its end; a dead letter is no backlog.
 with
-    copied as (
-        select max(taken_at) as taken_at
-        from {{ source("observability", "snapshots") }}
-        where name = 'events'
-    ),
+    copied as (select max(taken_at) as taken_at from {{ source("observability", "snapshots") }} where name = 'events'),
 
     events as (
         select
@@ -50,7 +46,9 @@ with
             count(done_at) as finished_count,
             count(*) filter (where done_at is null) as open_count,
             max({{ seconds_between("stored_at", "coalesce(done_at, copied.taken_at)") }}) as age_max_seconds,
-            quantile_cont({{ seconds_between("stored_at", "coalesce(done_at, copied.taken_at)") }}, 0.95) as age_p95_seconds
+            quantile_cont(
+                {{ seconds_between("stored_at", "coalesce(done_at, copied.taken_at)") }}, 0.95
+            ) as age_p95_seconds
         from events
         cross join copied
         group by 1, 2

@@ -14,4 +14,6 @@ select
     cast(now() at time zone 'UTC' as timestamp) as built_at,
     {{ "false" if is_incremental() else "true" }} as is_backfilled
 from {{ ref("fct_order") }} as orders
-{% if is_incremental() -%} where not exists (select 1 from {{ this }} as held where held.order_id = orders.order_id) {%- endif %}
+{% if is_incremental() -%}
+    where not exists (select 1 from {{ this }} as held where held.order_id = orders.order_id)
+{%- endif %}

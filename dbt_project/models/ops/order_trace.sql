@@ -127,8 +127,7 @@ with
             -- What the storefront changed after the newest event, a pull brought.
             followed.order_id is not null
             and not coalesce(
-                not followed.is_stuck
-                and landed.version_at > coalesce(followed.triggered_at, followed.received_at),
+                not followed.is_stuck and landed.version_at > coalesce(followed.triggered_at, followed.received_at),
                 false
             ) as is_by_events,
             landed.version_at,
@@ -137,17 +136,23 @@ with
             followed.* exclude (order_id, source_file, line),
             coalesce(followed.source_file, landed.source_file, refused.source_file) as source_file,
             case
-                when followed.source_file is not null then followed.line
-                when landed.source_file is not null then landed.line
+                when followed.source_file is not null
+                then followed.line
+                when landed.source_file is not null
+                then landed.line
                 else refused.line
             end as line,
             -- What is in quarantine is told of only while nothing newer landed.
             case
-                when refused.refused_at is null or refused.refused_at < landed.loaded_at then 'accepted'
-                when refused.is_order_refused then 'quarantined'
+                when refused.refused_at is null or refused.refused_at < landed.loaded_at
+                then 'accepted'
+                when refused.is_order_refused
+                then 'quarantined'
                 else 'partial'
             end as quarantine_outcome,
-            case when refused.refused_at >= coalesce(landed.loaded_at, refused.refused_at) then refused.failed_rules end as failed_rules,
+            case
+                when refused.refused_at >= coalesce(landed.loaded_at, refused.refused_at) then refused.failed_rules
+            end as failed_rules,
             refused.refused_at,
             staged._version_at >= landed.version_at as is_staged,
             facts.updated_at >= landed.version_at as is_in_marts,
@@ -181,21 +186,28 @@ with
         select
             *,
             case
-                when not is_by_events then quarantine_outcome
-                when state = 'dead' then 'dead'
-                when state in ('stored', 'pending') then 'waiting'
+                when not is_by_events
+                then quarantine_outcome
+                when state = 'dead'
+                then 'dead'
+                when state in ('stored', 'pending')
+                then 'waiting'
                 else quarantine_outcome
             end as validation,
             case
-                when version_at is null or coalesce(is_by_events and is_stuck, false) then null
-                when is_by_events then coalesce(landed_at, loaded_at)
+                when version_at is null or coalesce(is_by_events and is_stuck, false)
+                then null
+                when is_by_events
+                then coalesce(landed_at, loaded_at)
                 else loaded_at
             end as landed_or_loaded_at,
             case when is_in_marts and not coalesce(is_by_events and is_stuck, false) then built_at end as in_marts_at,
             -- Since when a score has heard of it. A build that found it there already does not say when it came.
             case
-                when not is_in_marts or coalesce(is_by_events and is_stuck, false) then null
-                when is_backfilled then loaded_at
+                when not is_in_marts or coalesce(is_by_events and is_stuck, false)
+                then null
+                when is_backfilled
+                then loaded_at
                 else built_at
             end as effective_at
         from joined
@@ -207,16 +219,23 @@ with
             case when in_marts_at is not null then published_at end as first_published_at,
             case when scored_at >= effective_at then scored_at end as scored_after_at,
             case
-                when scored_at is null or effective_at is null or scored_at < effective_at then null
-                when push_intended_at >= scored_at then coalesce(push_outcome, 'open')
-                when compared_at >= scored_at then 'unchanged'
+                when scored_at is null or effective_at is null or scored_at < effective_at
+                then null
+                when push_intended_at >= scored_at
+                then coalesce(push_outcome, 'open')
+                when compared_at >= scored_at
+                then 'unchanged'
             end as pushed_outcome,
             coalesce(customer_id is null or (scored_at is null and not is_reportable), false) as is_without_score
         from hops
     ),
 
     -- Scores and pushes follow the marts, and the publish of this table: an order is not stopped before it is its turn.
-    fresh as (select cast(now() at time zone 'UTC' as timestamp) - interval '{{ var("trace_grace_minutes") }} minutes' as since_at),
+    fresh as (
+        select
+            cast(now() at time zone 'UTC' as timestamp)
+            - interval '{{ var("trace_grace_minutes") }} minutes' as since_at
+    ),
 
     judged as (
         select
