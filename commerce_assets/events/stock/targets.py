@@ -185,12 +185,6 @@ def items_to_audit(connection: sa.Connection, limit: int, before: datetime) -> l
     return [row.item_id for row in connection.execute(query)]
 
 
-def next_look(connection: sa.Connection) -> datetime | None:
-    """When the next held target is to be looked into; None where none is held."""
-    row = connection.execute(sa.select(TARGETS.c.not_before).where(IS_OPEN, TARGETS.c.state == HELD).order_by(TARGETS.c.not_before)).first()
-    return None if row is None else row.not_before
-
-
 def counts(connection: sa.Connection) -> dict[str, int]:
     """Open targets by state, and calls on their way as `calls`."""
     query = sa.select(TARGETS.c.state, sa.func.count().label("rows")).where(IS_OPEN).group_by(TARGETS.c.state)
