@@ -61,6 +61,7 @@ class FakeLake:
         self.hook: Callable[[str, list[Any]], None] = lambda family, rows: None
         self.after: Callable[[], None] = lambda: None
         self.refused: dict[int, str] = {}
+        self.refused_parts: dict[tuple[str, int], str] = {}
 
     def land_payloads(self, family: str, batch_id: str, lines: Iterable[bytes]) -> Landed:
         lines = list(lines)
@@ -86,7 +87,7 @@ class FakeLake:
         self.after()
         refused = {number: self.refused[number] for number in ids if number in self.refused}
         places = {number: (f"{batch_id}.jsonl", line) for line, number in enumerate(ids, 1)}
-        return Landed(batch_id, len(rows) - len(refused), len(refused), (f"events-{batch_id}",), refused, places)
+        return Landed(batch_id, len(rows) - len(refused), len(refused), (f"events-{batch_id}",), refused, places, self.refused_parts)
 
     def order(self, order_id: int) -> dict[str, Any] | None:
         """What readers see of an order: of its newest version the one landed last."""

@@ -21,7 +21,7 @@ from commerce_assets.events.batches import (
     riders_of,
     seqs_of,
 )
-from commerce_assets.events.books import DECIDE, FETCH, PENDING, SUPERSEDED, in_batches, now
+from commerce_assets.events.books import DEAD, DECIDE, FETCH, PENDING, SUPERSEDED, in_batches, now
 from commerce_assets.events.database import reading
 from commerce_assets.events.decide import NEWER_HELD, READ_SINCE, WAS_DELETED, Known
 from commerce_assets.events.desk import release
@@ -80,6 +80,7 @@ class Lander:
         except Exception as error:
             release(self.desk, batch, error, DECIDE)
             return
+        outcomes.update(_refused_parts(batch.riders, known, landed))
         with self.desk.writing() as connection:
             applied = [outcomes.get(outcome.seq, outcome) for outcome in outcomes_of(batch, landed)]
             finish_batch(connection, batch, landed, applied, now())
@@ -115,6 +116,19 @@ def _left_out(riders: Sequence[Rider], known: Known, gone: set[int]) -> dict[int
         elif is_whole and held.seq != rider.seq:
             outcomes[rider.seq] = Outcome(rider.seq, SUPERSEDED, NEWER_HELD, attempts=rider.attempts)
     return outcomes
+
+
+def _refused_parts(riders: Sequence[Rider], known: Known, landed: Landed) -> dict[int, Outcome]:
+    """Riders whose own part a contract refused, though its order landed without it."""
+    if not landed.refused_parts:
+        return {}
+    attempts = {rider.seq: rider.attempts for rider in riders}
+    return {
+        part.seq: Outcome(part.seq, DEAD, f"contract: {landed.refused_parts[key]}", attempts=attempts[part.seq] + 1)
+        for parts in known.parts.values()
+        for key, part in parts.items()
+        if key in landed.refused_parts and part.seq is not None and part.seq in attempts
+    }
 
 
 def _deletions(known: Known) -> list[tuple[str, int, datetime]]:

@@ -22,6 +22,8 @@ class Landed:
     """Root documents that a contract refused: object id -> the rules they broke, joined by commas."""
     source_files: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     """Object id -> (`_source_file`, `_line`) where the line is known."""
+    refused_parts: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """As `refused`, of an order's parts: (OrderTransaction, Refund or Fulfillment; its id) -> rules. The order itself may have landed."""
 
 
 class Landing(Protocol):

@@ -491,3 +491,12 @@ def test_an_object_the_storefront_cannot_give_does_not_keep_the_others_waiting(o
         fetcher.step()
     assert set(office.lake.documents("customers")) == others
     assert list(office.states().values()).count("pending") == 1
+
+
+def test_a_refused_part_is_a_dead_letter_while_its_order_lands(office: Office) -> None:
+    office.lake.refused_parts[("OrderTransaction", 7)] = "amount_known"
+    order = office.send("orders/create", order_body(1, 10))
+    bad, good = (office.send("order_transactions/create", transaction_body(1, number, 10)) for number in (7, 8))
+    office.drain()
+    assert office.states() == {order: "applied", bad: "dead", good: "applied"}
+    assert office.row(bad).reason == "contract: amount_known"
