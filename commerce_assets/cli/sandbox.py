@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -98,6 +99,8 @@ def traffic(
     refund_share: Annotated[float, typer.Option(help="Share of orders refunded.")] = 0.05,
     fulfil_share: Annotated[float, typer.Option(help="Share of orders shipped.")] = 0.9,
     cancel_share: Annotated[float, typer.Option(help="Share of orders cancelled.")] = 0.03,
+    restock_share: Annotated[float, typer.Option(help="Restocks by the storefront's staff, as a share of orders.")] = 0.05,
+    new_customer_share: Annotated[float, typer.Option(help="Share of orders by customers nobody knew.")] = 0.3,
     as_json: Json = False,
 ) -> None:
     """Buy, ship, refund, cancel and restock through the Admin API, like real customers."""
@@ -112,6 +115,41 @@ def traffic(
         refund_share=refund_share,
         fulfil_share=fulfil_share,
         cancel_share=cancel_share,
+        restock_share=restock_share,
+        new_customer_share=new_customer_share,
         progress=lambda so_far: print(f"{so_far.done.get('orders', 0):,} orders placed", file=sys.stderr, flush=True),
     )
     show(summary.as_json(), as_json, as_table)
+
+
+@app.command("record")
+def record(
+    file: Annotated[Path, typer.Argument(help="JSON lines to write; .gz compresses.")],
+    orders: Annotated[int, typer.Option(help="Orders placed in the store, which keeps them.")] = 1_000,
+    orders_per_minute: Annotated[float, typer.Option(help="The pace at which they are placed.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same traffic.")] = 1,
+    store: StoreDirectory = None,
+    as_json: Json = False,
+) -> None:
+    """Rehearse traffic in a store that nobody serves and record every webhook it would send."""
+    from commerce_assets.sandbox.recording import record_traffic
+
+    show(asdict(record_traffic(_store_directory(load_settings(), store), file, orders, orders_per_minute, seed)), as_json, as_table)
+
+
+@app.command("replay")
+def replay_recording(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A recording.")],
+    url: Annotated[str | None, typer.Option(help="Address of the receiver; default the configured one.")] = None,
+    secret: Annotated[str, typer.Option(help="Signs the deliveries.")] = SANDBOX_WEBHOOK_SECRET,
+    speed: Annotated[float, typer.Option(help="How much faster than recorded.")] = 1.0,
+    faults: Annotated[str | None, typer.Option(help='What goes wrong, e.g. "duplicate=0.01,reorder=0.05,malformed=0.001".')] = None,
+    as_json: Json = False,
+) -> None:
+    """Send recorded webhooks again, at their own pace, until each is acknowledged."""
+    from commerce_assets.sandbox import replay as replaying
+    from commerce_assets.sandbox.faults import parse_webhook_faults
+
+    settings = load_settings()
+    address = url or f"http://{settings.events_host}:{settings.events_port}/webhooks/shopify"
+    show(replaying.replay(file, address, secret, speed=speed, faults=parse_webhook_faults(faults)).as_json(), as_json, as_table)
