@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     inbox_backlog_limit: int = Field(2_000_000, gt=0, description="Events not yet worked above which the receiver answers 503.")
     event_attempts: int = Field(5, ge=1, description="Tries before an event becomes a dead letter.")
     event_batch_rows: int = Field(2_000, ge=1, description="Events of a lane that are worked as one micro-batch, at most.")
+    events_keep_days: int = Field(60, ge=1, description="Days for which worked events and what became of them are kept.")
     reconcile_minutes: int = Field(15, ge=1, description="How often the worker asks the shop what changed without an event.")
     reconcile_grace_seconds: float = Field(60, ge=0, description="What changed later than this is given time to come as an event.")
     sqs_queue_url: str | None = Field(None, description="Amazon SQS queue fed by EventBridge; another way into the inbox.")

@@ -22,11 +22,25 @@ def compact_closed_months(context: dg.OpExecutionContext, lake: LakeFolder) -> N
         context.log.info(f"{root}: {', '.join(months) or 'nothing'} compacted")
 
 
+@dg.op(description="Forgets events, and what became of them, that ended long ago.")
+def forget_worked_events(context: dg.OpExecutionContext) -> None:
+    """Keep the event service's databases bounded; what is open or dead stays."""
+    from commerce_assets.config import load_settings
+    from commerce_assets.service.upkeep import forget_old_events
+
+    for table, rows in forget_old_events(load_settings()).items():
+        context.log.info(f"{table}: {rows:,} rows forgotten")
+
+
 def compaction_job() -> dg.JobDefinition:
     """The nightly upkeep."""
 
-    @dg.job(description="Compacts the lake: closed days into months, rows unchanged.", executor_def=dg.in_process_executor)
+    @dg.job(
+        description="Compacts the lake (closed days into months, rows unchanged) and forgets events that ended long ago.",
+        executor_def=dg.in_process_executor,
+    )
     def compact_lake() -> None:
         compact_closed_months()
+        forget_worked_events()
 
     return compact_lake
