@@ -14,7 +14,8 @@ from commerce_assets.events.database import open_engine
 from commerce_assets.events.stock import commitments, drift, facts, items, tables
 from commerce_assets.events.stock.ports import Item
 from commerce_assets.events.stock.pusher import Pusher, PusherOptions
-from commerce_assets.events.stock.tables import PUSH_ROWS, SHELVES, Rules
+from commerce_assets.events.stock.shelf import forget_old
+from commerce_assets.events.stock.tables import FACTS, PUSH_ROWS, SHELVES, Rules
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stock")]
 
@@ -70,3 +71,6 @@ def test_lanes_that_book_at_once_lose_nothing_and_the_storefront_is_told(engine:
     assert [(row.on_hand_quantity, row.committed_quantity) for row in rows] == [(420, 20), (420, 0), (500, 40)]
     assert [storefront.stock[item, 1].available for item in (1, 2, 3)] == [400, 420, 460]
     assert (told, pusher.status().due) == (3, 0)
+    with engine.begin() as connection:
+        forget_old(connection, storefront.now)
+        assert connection.execute(sa.select(sa.func.count()).select_from(FACTS)).scalar_one() == 3 + 4 * 20 * 2

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from commerce_assets.events.database import reading
-from commerce_assets.events.stock import drift, items, targets
+from commerce_assets.events.stock import drift, items, shelf, targets
 from commerce_assets.events.stock.ports import Catalogue, Key, RowError, StockStorefront
 from commerce_assets.events.stock.targets import AGAIN, CONFLICT, WAS_REFUSED, Push
 
@@ -27,6 +27,7 @@ IN_PROGRESS = "IDEMPOTENCY_CONCURRENT_REQUEST"
 USED_UP = frozenset({"IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED", "IDEMPOTENCY_KEY_PARAMETER_MISMATCH"})
 """The key was used for something that failed: nothing was done, and what is there now must be read."""
 NAMES_A_LOOK = 50
+TIDY_SECONDS = 6 * 3_600.0
 
 
 class StockNotDrainedError(Exception):
@@ -50,6 +51,8 @@ class PusherOptions:
     longest_pause_seconds: float = 60.0
     """While the storefront cannot be asked, the pause between tries doubles up to this."""
     keep_calls: timedelta = timedelta(days=30)
+    keep_facts: timedelta = timedelta(days=90)
+    """A fact whose key is forgotten would count again if it came again."""
 
 
 @dataclass(frozen=True)
@@ -229,9 +232,10 @@ class Pusher:
             self.read(wanted)
 
     def _tidy(self) -> None:
-        if self._is_time("tidy", 3_600.0):
+        if self._is_time("tidy", TIDY_SECONDS):
             with self.engine.begin() as connection:
                 targets.forget_calls(connection, _now() - self.options.keep_calls)
+                shelf.forget_old(connection, _now() - self.options.keep_facts)
 
     def _is_time(self, what: str, every_seconds: float) -> bool:
         """Whether so long has passed since this was last true."""

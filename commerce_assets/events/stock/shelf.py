@@ -16,6 +16,7 @@ from commerce_assets.events.stock.ports import Key
 from commerce_assets.events.stock.tables import (
     ANYWHERE,
     DRIFT,
+    FACTS,
     ITEMS,
     POSTINGS,
     RESERVATIONS,
@@ -374,6 +375,26 @@ def safety_quantities(connection: sa.Connection, items: Iterable[int]) -> dict[K
     """Units held back where they differ from the default, by shelf; location 0 is any."""
     rows = connection.execute(sa.select(SAFETY).where(SAFETY.c.item_id.in_(list(items))))
     return {(row.item_id, row.location_id): int(row.quantity) for row in rows}
+
+
+def forget_old(connection: sa.Connection, before: datetime) -> None:
+    """Drop facts and postings from before a moment that no sum needs any more: parts of a later count; orders that hold nothing, all of it
+    before the shelf's count. Should such an order come again, what it did then changes no sum now."""
+    connection.execute(sa.delete(FACTS).where(FACTS.c.taken_at < before))
+    is_counted = sa.exists().where(
+        SHELVES.c.item_id == POSTINGS.c.item_id,
+        SHELVES.c.location_id == POSTINGS.c.location_id,
+        SHELVES.c.counted_at >= POSTINGS.c.occurred_at,
+    )
+    connection.execute(sa.delete(POSTINGS).where(POSTINGS.c.order_id.is_(None), POSTINGS.c.occurred_at < before, is_counted))
+    ended = (
+        sa.select(POSTINGS.c.order_id)
+        .where(POSTINGS.c.order_id.is_not(None))
+        .group_by(POSTINGS.c.order_id)
+        .having(sa.func.sum(POSTINGS.c.committed_change) == 0, sa.func.max(POSTINGS.c.occurred_at) < before)
+        .having(sa.func.sum(sa.case((is_counted, 0), else_=1)) == 0)
+    )
+    connection.execute(sa.delete(POSTINGS).where(POSTINGS.c.order_id.in_(ended)))
 
 
 def recompute(engine: sa.Engine) -> None:

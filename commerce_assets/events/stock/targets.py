@@ -164,7 +164,7 @@ def items_to_read(connection: sa.Connection, limit: int, now: datetime) -> list[
         sa.select(TARGETS.c.item_id)
         .join(SHELVES, sa.and_(SHELVES.c.item_id == TARGETS.c.item_id, SHELVES.c.location_id == TARGETS.c.location_id))
         .outerjoin(ITEMS, ITEMS.c.item_id == TARGETS.c.item_id)
-        .where(IS_OPEN, TARGETS.c.push_id.is_(None), sa.or_(is_blind, is_in_doubt))
+        .where(IS_OPEN, TARGETS.c.state.in_((DUE, HELD)), TARGETS.c.push_id.is_(None), sa.or_(is_blind, is_in_doubt))
         .group_by(TARGETS.c.item_id)
         .order_by(tier, sa.func.min(TARGETS.c.changed_at), TARGETS.c.item_id)
         .limit(limit)

@@ -467,6 +467,29 @@ def test_the_latency_of_a_change_is_kept(books: Books) -> None:
         assert targets.oldest_untold(connection) is None
 
 
+def test_what_no_sum_needs_any_more_is_forgotten_and_changes_nothing_if_it_comes_again(books: Books) -> None:
+    books.count(1, 10)
+    books.take(fact(1, -1, kind="movement", at=books.storefront.now + timedelta(seconds=1)))
+    books.storefront.tick()
+    open_order, closed_order = books.storefront.place([(1, 2)]), books.storefront.place([(1, 3)])
+    books.storefront.ship(closed_order, 0, 3)
+    books.hear()
+    books.storefront.tick(10)
+    books.count(1, 20)
+    books.pusher.drain()
+    before = books.shelf()
+    with books.engine.begin() as connection:
+        shelf.forget_old(connection, books.storefront.now - timedelta(seconds=1))
+    assert {row["order_id"] for row in books.rows(POSTINGS)} == {open_order}
+    books.storefront.tick()
+    books.storefront.refund(closed_order, 0, 1, "return", 1)
+    books.hear()
+    books.pusher.drain()
+    after = books.shelf()
+    assert (after["committed_quantity"], after["on_hand_quantity"]) == (before["committed_quantity"], before["on_hand_quantity"] + 1)
+    assert (books.shown(), books.rows(DRIFT)) == (19, [])
+
+
 def test_a_storefront_that_stays_down_is_said_so(books: Books) -> None:
     books.count(1, 10)
     books.storefront.is_down = True

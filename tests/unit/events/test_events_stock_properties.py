@@ -34,6 +34,7 @@ what_happens = st.one_of(
 what_disturbs = st.one_of(
     what_happens,
     st.tuples(st.just("meddle"), an_item, a_place, st.integers(-3, 3)),
+    st.tuples(st.just("aside"), an_item, a_place, st.integers(-2, 3)),
     st.tuples(st.just("hear"), st.integers(1, 4)),
     st.tuples(st.just("push")),
     st.tuples(st.just("down")),
@@ -64,6 +65,8 @@ class Life:
                 self.storefront.refund(number, line, of[2], of[3], self._place(of[4]))
         elif what in ("count", "move"):
             self._say(what, of[0], self._place(of[1]), of[2])
+        elif what == "aside":
+            self.storefront.set_aside(of[0], self._place(of[1]), of[2])
         elif what == "meddle":
             self.storefront.meddle(of[0], self._place(of[1]), of[2])
 
