@@ -36,6 +36,8 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType] = {
 `partition_key` is the partition it would have stood in, `scope` what its load replaced."""
 READERS = "readers"
 """The lock that readers of many files share."""
+PARENT_REJECTED = "parent_rejected"
+"""The rule that a child broke by nothing but its parent."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -156,15 +158,15 @@ class Lake:
         """The reports of a family's micro-batches, oldest first; folded ones are summed up in one."""
         return _reports(self.root / "loads" / "events" / family)
 
-    def refused_roots(self, family: str, load_id: str) -> dict[int, str]:
-        """The root documents that a load refused, as far as their id could be told -> the rules they broke, comma between them."""
-        root = contracts.family(family)[0]
-        place = self.quarantine_folder(root, load_id) / "data.parquet"
+    def refused(self, table: TableContract | str, load_id: str, key: str = "root_id") -> dict[int, str]:
+        """Rows of a table that a load refused for their own sake: the number in `key` (`root_id` or `row_key`) -> the rules they broke."""
+        place = self.quarantine_folder(_contract(table), load_id) / "data.parquet"
         if not place.exists():
             return {}
-        rows = pl.read_parquet(place, columns=["root_id", "failed_rules"], hive_partitioning=False).drop_nulls("root_id")
-        rules = rows.explode("failed_rules").group_by("root_id").agg(pl.col("failed_rules").unique().sort().str.join(","))
-        return dict(rules.iter_rows())
+        rows = pl.read_parquet(place, columns=[key, "failed_rules"], hive_partitioning=False)
+        numbered = rows.with_columns(pl.col(key).cast(pl.Int64, strict=False)).drop_nulls(key).explode("failed_rules")
+        own = numbered.filter(pl.col("failed_rules") != PARENT_REJECTED)
+        return dict(own.group_by(key).agg(pl.col("failed_rules").unique().sort().str.join(",")).iter_rows())
 
 
 def _reports(folder: Path) -> list[LoadReport]:

@@ -19,7 +19,7 @@ class LakeCatalogue:
 
     def items(self) -> Iterator[Item]:
         """All items that are known."""
-        with duckdb.connect() as connection:
+        with self.lake.reading(), duckdb.connect() as connection:
             for table in ("variants", "order_lines"):
                 relation = connection.read_parquet(self.lake.raw_glob(table), union_by_name=True, hive_partitioning=True)
                 relation.create_view(table)

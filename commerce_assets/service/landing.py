@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import polars as pl
-
-from commerce_assets import contracts
 from commerce_assets.contracts.mapping import FamilyMapping
 from commerce_assets.events.ports import Landed
 from commerce_assets.lake import AppendPartition, Lake, land
@@ -18,6 +15,8 @@ from commerce_assets.sources.shopify.mapping import MAPPINGS
 from commerce_assets.sources.shopify.webhook_mapping import WEBHOOK_MAPPINGS
 
 DELETIONS = "deletions"
+PARTS = {"transactions": "OrderTransaction", "refunds": "Refund", "fulfillments": "Fulfillment"}
+"""Tables whose rows are parts of an order that come as events of their own."""
 _ROOT_ID = re.compile(rb'\{"id":"gid://shopify/[A-Za-z]+/(\d{1,19})"')
 
 
@@ -63,22 +62,21 @@ class LakeLanding:
         load_id = _load_id(batch_id)
         partition = AppendPartition(load_id)
         report = land(self.lake, mapping.family, mapping, files, load_id, partition, loaded_at=partition.begun_at)
+        has_refused = bool(report.quarantined or report.broken_lines)
         return Landed(
             load_id=report.load_id,
             rows=report.accepted,
             quarantined=report.quarantined,
             partitions=tuple(report.partitions),
-            refused=self._refused(mapping, load_id) if report.quarantined or report.broken_lines else {},
+            refused=self.lake.refused(mapping.root.table, load_id) if has_refused else {},
             source_files=places,
+            refused_parts={
+                (kind, number): rules
+                for table, kind in PARTS.items()
+                if has_refused and mapping.family == "orders"
+                for number, rules in self.lake.refused(table, load_id, "row_key").items()
+            },
         )
-
-    def _refused(self, mapping: FamilyMapping, load_id: str) -> dict[int, str]:
-        """Root documents that were refused: id -> the rules they broke."""
-        place = self.lake.quarantine_folder(contracts.table(mapping.root.table), load_id) / "data.parquet"
-        if not place.exists():
-            return {}
-        rows = pl.read_parquet(place, columns=["root_id", "failed_rules"], hive_partitioning=False).drop_nulls("root_id")
-        return {root: ", ".join(rules) for root, rules in rows.iter_rows()}
 
 
 def _load_id(batch_id: str) -> str:

@@ -92,8 +92,8 @@ class WorkerProgress:
             .group_by(states.c.lane)
         )
         try:
+            cursors = books.cursor_seqs(self._engine)
             with reading(self._engine) as connection:
-                cursors = {row.name: row.seq for row in connection.execute(sa.select(books.CURSORS.c.name, books.CURSORS.c.seq))}
                 lags = [(row.finished_at - row.stored_at).total_seconds() for row in connection.execute(recent) if row.finished_at]
                 retries = [("", {"lane": row.lane}, float(row.tries)) for row in connection.execute(retried)]
                 dead = connection.scalar(sa.select(sa.func.count()).where(states.c.state == books.DEAD)) or 0

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import duckdb
+
 from commerce_assets.config import Settings
 from commerce_assets.events.batches import Retries
 from commerce_assets.events.database import open_engine
@@ -100,6 +102,8 @@ def open_workshop(settings: Settings, reporter: Reporter | None = None) -> Itera
         retries=Retries(settings.event_attempts),
         reconcile_minutes=settings.reconcile_minutes,
         reconcile_grace=timedelta(seconds=settings.reconcile_grace_seconds),
+        # A full or broken disk is no event's fault.
+        unavailable=(duckdb.IOException,),
     )
     try:
         with Inbox(settings.inbox_database) as inbox, open_client(settings) as client:

@@ -68,9 +68,9 @@ def test_a_refused_document_is_named_with_its_rules_and_fails_no_batch(landing: 
     report = append(landing, [*docs.document(1), *bad, b'{"id":"gid://shopify/Order/77",'])
     assert landing.ids("orders", "order_id") == [1]
     assert report.tables["orders"].quarantined == 11
-    refused = landing.lake.refused_roots("orders", BATCH)
+    refused = landing.lake.refused("orders", BATCH)
     assert refused == {**dict.fromkeys(range(2, 12), "email_format"), 77: "broken_json"}
-    assert landing.lake.refused_roots("orders", NEXT) == {}
+    assert landing.lake.refused("orders", NEXT) == {}
 
 
 def test_pulls_and_batches_leave_each_others_partitions_alone(landing: Landing) -> None:
