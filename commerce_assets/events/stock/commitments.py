@@ -195,14 +195,39 @@ def _post_line(
     refunded: list[tuple[datetime, int, int, int | None, str]],
     first_shelf: Callable[[int], int | None],
 ) -> None:
-    name = f"order:{order.order_id}:{line.line_id}"
-    found[f"{name}:placed"] = (item, line.place, order.created_at, 0, line.quantity)
+    """All postings of a line. Moments are of whole seconds: of what happened within one, that order is taken which leaves as many units
+    open as the document says."""
+    still_open = 0 if order.cancelled_at is not None else line.open_quantity
+    postings, left = _life_of(order, line, item, shipped, refunded, first_shelf, shipments_first=True)
+    if shipped and refunded and still_open is not None and left != still_open:
+        other, other_left = _life_of(order, line, item, shipped, refunded, first_shelf, shipments_first=False)
+        if other_left == still_open:
+            postings, left = other, other_left
+    found |= postings
+    if still_open is not None and still_open != left:
+        at = order.cancelled_at or order.version_at
+        found[f"{_name(order, line)}:edited"] = (item, line.place, at, 0, still_open - left)
+
+
+def _life_of(
+    order: OrderStock,
+    line: Line,
+    item: int,
+    shipped: list[tuple[datetime, int, int, int | None]],
+    refunded: list[tuple[datetime, int, int, int | None, str]],
+    first_shelf: Callable[[int], int | None],
+    *,
+    shipments_first: bool,
+) -> tuple[Postings, int]:
+    """The postings of a line's placing, shipments and refunds, and the units still open after them."""
+    name = _name(order, line)
+    found: Postings = {f"{name}:placed": (item, line.place, order.created_at, 0, line.quantity)}
     left = line.quantity
-    # Within a second a shipment goes before a refund: the other way round the refund would have taken what was shipped.
-    events: list[tuple[datetime, int, int, int, int | None, str]] = [(at, 0, number, q, place, "") for at, number, q, place in shipped]
-    events += [(at, 1, number, q, place, restock) for at, number, q, place, restock in refunded]
-    for at, is_refund, number, quantity, location, restock in sorted(events, key=lambda event: event[:3]):
-        if not is_refund:
+    events: list[tuple[datetime, bool, int, int, int | None, str | None]] = []
+    events += [(at, not shipments_first, number, quantity, place, None) for at, number, quantity, place in shipped]
+    events += [(at, shipments_first, number, quantity, place, restock) for at, number, quantity, place, restock in refunded]
+    for at, _, number, quantity, location, restock in sorted(events, key=lambda event: event[:3]):
+        if restock is None:
             held = min(left, quantity)
             left -= held
             place = location or line.place
@@ -219,10 +244,11 @@ def _post_line(
         back = quantity - waiting if restock in FOR_SALE_AGAIN else 0
         if back:
             found[f"{name}:returned:{number}"] = (item, location or first_shelf(item) or line.place, at, back, 0)
-    still_open = 0 if order.cancelled_at is not None else left if line.open_quantity is None else line.open_quantity
-    if still_open != left:
-        at = order.cancelled_at or order.version_at
-        found[f"{name}:edited"] = (item, line.place, at, 0, still_open - left)
+    return found, left
+
+
+def _name(order: OrderStock, line: Line) -> str:
+    return f"order:{order.order_id}:{line.line_id}"
 
 
 def _take_orders(connection: sa.Connection, orders: dict[int, OrderStock], now: datetime) -> dict[int, Verdict]:
