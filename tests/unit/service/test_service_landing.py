@@ -64,7 +64,7 @@ def test_a_refused_order_and_a_refused_part_are_told_apart(landing: LakeLanding,
     spoiled = json.loads(json.dumps(orders))
     spoiled[0]["order"]["email"] = "nobody"
     part = spoiled[1]["transactions"][0]
-    part["amount"] = "-1.00"
+    part |= {"amount": "-1.00", "status": "failure"}
 
     landed = landing.land_payloads("orders", BATCH, (json.dumps(order, separators=(",", ":")).encode() for order in spoiled))
 
