@@ -56,9 +56,7 @@ def _event_service(settings: Settings) -> Iterator[None]:
     with log_path.open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "commerce_assets.cli", "serve"], stdout=log, stderr=log, cwd=PROJECT_ROOT)
     try:
-        _say(
-            f"{synchronise(settings).lines()[-1].removeprefix('= ')} webhook subscriptions; events are taken at port {settings.events_port} (events.log)"
-        )
+        _say(f"webhooks: {synchronise(settings).summary}; events are taken at port {settings.events_port} (see events.log)")
         yield
     finally:
         process.terminate()

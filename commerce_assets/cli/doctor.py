@@ -12,6 +12,8 @@ from commerce_assets.config import Settings
 
 REQUIRED_SCOPES = ("read_orders", "read_products", "read_inventory", "read_locations", "read_customers", "write_customers")
 """What the main job needs. `read_all_orders` adds orders older than 60 days (approved by Shopify); reported, not required."""
+STOCK_SCOPES = ("write_inventory",)
+"""What pushing a warehouse's numbers needs."""
 MINIMUM_FREE_BYTES = 2 * 1024**3
 PINS = {"duckdb": "1.5.5"}
 
@@ -95,13 +97,12 @@ def _shop(settings: Settings) -> Iterator[Finding]:
 
 def _reach(settings: Settings) -> Iterator[Finding]:
     """Ask the shop who it is, which version answers and what we may do."""
-    from commerce_assets.defs.resources import default_resources
+    from commerce_assets.service.shop import open_client
     from commerce_assets.sources.shopify.client import VersionPolicy, missing_scopes, state_of_shop
     from commerce_assets.sources.shopify.errors import ShopifyError
 
-    storefront = default_resources(settings)["storefront"]
     try:
-        with storefront.client() as client:
+        with open_client(settings) as client:
             client.version_policy = VersionPolicy(older="warn")  # doctor reports it below
             state = state_of_shop(client)
     except ShopifyError as error:
@@ -118,7 +119,27 @@ def _reach(settings: Settings) -> Iterator[Finding]:
         "" if is_same else f"{settings.shopify_api_version} is not supported by the shop: set SHOPIFY_API_VERSION to a supported version"
     )
     yield Finding("API version", is_same, f"asked {settings.shopify_api_version}, answered {state.version_answered}", advice)
-    missing = missing_scopes(state.scopes, REQUIRED_SCOPES)
+    missing = missing_scopes(state.scopes, (*REQUIRED_SCOPES, *(STOCK_SCOPES if settings.wms_secret else ())))
     yield Finding("scopes", not missing, ", ".join(sorted(state.scopes)), f"grant the app: {', '.join(missing)}" if missing else "")
     if missing_scopes(state.scopes, ("read_all_orders",)):
         yield Finding("order history", True, "last 60 days only", "request read_all_orders from Shopify for older orders")
+    yield _subscriptions(settings)
+
+
+def _subscriptions(settings: Settings) -> Finding:
+    """Whether the shop tells of its events what is configured; a shop that is only pulled has none and is well."""
+    from commerce_assets.service.subscribing import SubscriptionSettingsError, synchronise
+    from commerce_assets.sources.shopify.errors import ShopifyError
+
+    name = "webhooks"
+    try:
+        diff = synchronise(settings, dry_run=True)
+    except SubscriptionSettingsError as error:
+        return Finding(name, True, "not configured: what changes arrives with the next pull", str(error))
+    except ShopifyError as error:
+        return Finding(name, False, str(error).splitlines()[0], "grant the app what the message names")
+    if not settings.webhook_secrets:
+        return Finding(name, False, "no secret signs the deliveries", "set SHOPIFY_WEBHOOK_SECRET or SHOPIFY_CLIENT_SECRET")
+    is_any = bool(diff.unchanged or diff.update or diff.delete)
+    advice = "" if diff.is_empty else "`commerce webhooks sync` subscribes them (`commerce serve` takes them)"
+    return Finding(name, diff.is_empty or not is_any, diff.summary, advice)

@@ -51,6 +51,12 @@ class Diff:
     def is_empty(self) -> bool:
         return not (self.create or self.update or self.delete)
 
+    @property
+    def summary(self) -> str:
+        """For people, on one line."""
+        changes = f"{len(self.create)} to create, {len(self.update)} to update, {len(self.delete)} to delete"
+        return f"{len(self.unchanged)} subscribed" + ("" if self.is_empty else f", {changes}")
+
     def lines(self) -> list[str]:
         """For people: one line a change, then what stays."""
         changes = [f"+ {one.shown()}" for one in self.create]
