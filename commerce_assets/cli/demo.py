@@ -56,7 +56,9 @@ def _event_service(settings: Settings) -> Iterator[None]:
     with log_path.open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "commerce_assets.cli", "serve"], stdout=log, stderr=log, cwd=PROJECT_ROOT)
     try:
-        _say(f"webhooks: {synchronise(settings).summary}; events are taken at port {settings.events_port} (see events.log)")
+        diff = synchronise(settings)
+        topics = len(diff.create) + len(diff.update) + len(diff.unchanged)
+        _say(f"{topics} webhook topics subscribed; events are taken at port {settings.events_port} (see events.log)")
         yield
     finally:
         process.terminate()
