@@ -37,7 +37,7 @@ def shop(sandbox: RunningSandbox, request: pytest.FixtureRequest) -> Iterator[St
 
 def test_our_numbers_arrive_in_one_call_and_orders_need_none(shop: StockShop) -> None:
     for sku in range(1, 31):
-        shop.count(sku, 50 + sku)
+        shop.count(sku, 50 + sku, at=stock_shop.ago(2))
     shop.pusher.drain()
     shown = shop.shown()
     assert {sku: shown[sku, HERE] for sku in range(1, 31)} == {sku: (50 + sku, 0, 50 + sku) for sku in range(1, 31)}

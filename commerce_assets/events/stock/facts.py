@@ -8,7 +8,8 @@ A body is one fact or `{"facts": [fact, …]}`; a fact is
      "quantity": 10, "occurred_at": "2026-11-21T10:00:00Z", "reason": "…"}
 
 A count says what is there at a moment, a movement how many units came (or, negative, went) since. A movement that is not newer than the
-last count is part of it; so is what an order did in the very second of the count, for its document tells whole seconds. What orders do (shipments, restocks) is booked from the orders themselves and is no movement of the warehouse.
+last count is part of it; so is what an order did in the very second of the count, for its document tells whole seconds. What orders do
+(shipments, restocks) is booked from the orders themselves and is no movement of the warehouse.
 Good facts of a body are booked even where others are bad: the same body sent again books only what was missing.
 """
 

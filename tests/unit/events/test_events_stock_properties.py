@@ -140,9 +140,10 @@ class Books:
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(what_happens, min_size=1, max_size=25), st.sampled_from([1.0, 0.3]), st.randoms(use_true_random=False))
-def test_any_order_of_what_is_heard_gives_the_same_books(events: list[tuple[Any, ...]], tick: float, chance: random.Random) -> None:
-    life = Life((1,), tick)
+@given(st.lists(what_happens, min_size=1, max_size=25), st.randoms(use_true_random=False))
+def test_any_order_of_what_is_heard_gives_the_same_books(events: list[tuple[Any, ...]], chance: random.Random) -> None:
+    # Documents tell moments in whole seconds: a shipment between two refunds of one second cannot be told from one after them.
+    life = Life((1,), 1.0)
     for event in events:
         life.happen(event)
     books = Books(life)
@@ -205,7 +206,7 @@ def test_the_storefront_ends_up_with_our_numbers_whatever_happened_on_the_way(
             assert stock.available == shelf.available_quantity, key
             assert stock.committed == shelf.committed_quantity + max(0, shelf.unknown_committed_quantity), key
             assert stock.on_hand == shelf.on_hand_quantity, key
-    if places == (1,):
+    if places == (1,) and tick == 1.0:
         assert {key: life.storefront.stock[key].on_hand for key in life.on_hand()} == life.on_hand()
     books.engine.dispose()
 
