@@ -411,7 +411,13 @@ def _pushes(settings: Settings, since: datetime) -> Iterator[pl.DataFrame]:
 
 def _shelves(settings: Settings) -> Frames:
     columns = SHELVES.c
-    own = [columns[name] for name in STOCK_TABLES["stock_shelves"] if name in columns]
+    unknown, none = columns.unknown_committed_quantity, sa.literal(0)
+    # So that on hand less what is held back is what is available: with the units promised and set aside that only the storefront knows.
+    summed = {
+        "committed_quantity": columns.committed_quantity + sa.case((unknown > 0, unknown), else_=none),
+        "reserved_quantity": columns.reserved_quantity + columns.set_aside_quantity,
+    }
+    own = [summed.get(name, columns[name]).label(name) for name in STOCK_TABLES["stock_shelves"] if name in columns]
     target = ("quantity", "state", "changed_at", "acknowledged_at")
     is_its = sa.and_(TARGETS.c.item_id == columns.item_id, TARGETS.c.location_id == columns.location_id)
     query = (
