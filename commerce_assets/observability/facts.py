@@ -178,7 +178,7 @@ def event_facts(settings: Settings, order_id: int) -> list[EventFact]:
 def landed_fact(settings: Settings, order_id: int) -> LandedFact | None:
     """The newest version of an order in the lake, None before it landed."""
     lake = Lake(settings.lake_root)
-    row = _first(_files(lake, "orders"), "order_versions", {"order_id": order_id})
+    row = _first_order(lake, "order_versions", {"order_id": order_id})
     if row is None:
         return None
     _, name, customer_id, partition, source_file, line, loaded_at, version_at = row
@@ -222,7 +222,7 @@ def published_fact(settings: Settings, order_id: int) -> WarehouseFact | None:
 def score_fact(settings: Settings, customer_id: int) -> ScoreFact | None:
     """The newest score of a customer; None without one."""
     files = [str(path) for path in sorted((settings.lake_root / "scores" / "customer_rfm").glob("*.parquet"))]
-    row = _first(files, "customer_score", {"customer_id": customer_id})
+    row = next(iter(_rows(files, "customer_score", {"customer_id": customer_id})), None)
     return ScoreFact(*row) if row else None
 
 
@@ -283,13 +283,12 @@ def _warehouse_fact(connection: duckdb.DuckDBPyConnection, path: Path, order_id:
 
 
 def _is_known_id(settings: Settings, order_id: int) -> bool:
-    return bool(_first(_files(Lake(settings.lake_root), "orders"), "order_versions", {"order_id": order_id})) or bool(
-        event_facts(settings, order_id) or refused_facts(settings, order_id)
-    )
+    is_landed = bool(_first_order(Lake(settings.lake_root), "order_versions", {"order_id": order_id}))
+    return is_landed or bool(event_facts(settings, order_id) or refused_facts(settings, order_id))
 
 
 def _id_in_lake(settings: Settings, name: str) -> int | None:
-    row = _first(_files(Lake(settings.lake_root), "orders"), "order_named", {"name": name})
+    row = _first_order(Lake(settings.lake_root), "order_named", {"name": name})
     return int(row[0]) if row else None
 
 
@@ -322,9 +321,13 @@ def _landed_at(lake: Lake, source_file: str) -> datetime | None:
     return None
 
 
-def _files(lake: Lake, table: str) -> list[str]:
-    contract = next(found for found in family("orders") if found.name == table)
-    return [str(path) for path in sorted(lake.table_folder(contract).glob("partition=*/*.parquet"))]
+def _first_order(lake: Lake, query: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The first row of a query over the lake's orders; folds wait for it, or a file could go while it is read."""
+    folder = lake.table_folder(family("orders")[0])
+    if not folder.exists():  # looking makes nothing
+        return None
+    with lake.reading():
+        return next(iter(_rows([str(path) for path in sorted(folder.glob("partition=*/*.parquet"))], query, parameters)), None)
 
 
 def _rows(files: Sequence[str], query: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -333,10 +336,6 @@ def _rows(files: Sequence[str], query: str, parameters: Mapping[str, Any]) -> li
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.execute(_sql(query), {"files": list(files), **parameters}).fetchall()
-
-
-def _first(files: Sequence[str], query: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    return next(iter(_rows(files, query, parameters)), None)
 
 
 @cache
