@@ -157,17 +157,11 @@ def test_every_event_has_exactly_one_end(aftermath: tuple[Service, dict[Shelf, i
     emitted = running.emitted()
     arrived = {event["webhook_id"] for event in emitted if event["state"] == "delivered"}
     assert len(emitted) > 200
-    assert {event["state"] for event in emitted} == {"delivered", "lost"}
+    assert {event["state"] for event in emitted} == {"delivered", "lost"}, "some were lost on the way, as asked for"
     assert arrived <= ends.keys()
     assert set(ends.values()) <= set(FINAL)
     assert sorted(ends) == sorted(webhook_id for (webhook_id,) in running.inbox_rows("select webhook_id from inbox_events"))
     assert running.event_rows("select topic, reason from event_states where state = 'dead'") == []
-
-
-def test_lost_events_were_missed_and_made_good(aftermath: tuple[Service, dict[Shelf, int]]) -> None:
-    running, _ = aftermath
-    assert any(event["state"] == "lost" for event in running.emitted())
-    assert running.event_rows("select sum(missed) from event_reconciliations")[0][0] > 0
 
 
 def test_events_tell_what_a_pull_tells(aftermath: tuple[Service, dict[Shelf, int]], tmp_path: Path) -> None:

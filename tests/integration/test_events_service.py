@@ -23,7 +23,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A receiver without a worker, subscribed to everything."""
     folder = tmp_path_factory.mktemp("events_service")
     commerce("sandbox", "fill", "--scale", "0.01", "--seed", "3", "--store", str(folder / "store"))
-    with running_sandbox(folder / "store", "--plan", "plus") as sandbox, service(folder / "platform", sandbox) as made:
+    with (
+        running_sandbox(folder / "store", "--plan", "plus") as sandbox,
+        service(folder / "platform", sandbox, COMMERCE_RECONCILE_GRACE_SECONDS="0") as made,
+    ):
         made.start("receiver")
         made.wait_until_ready()
         done = made.commerce("webhooks", "sync", "--json")
@@ -64,6 +67,23 @@ def test_a_stuck_order_is_moved_on_by_the_command_its_trace_prints(running: Serv
     assert after["stopped_at"] == "staged", after
     landed = next(hop for hop in after["hops"] if hop["hop"] == "landed")
     assert landed["outcome"] == "done"
+
+
+def test_what_no_event_told_of_is_found_by_asking_the_shop(running: Service) -> None:
+    running.settings["COMMERCE_WEBHOOK_TOPICS"] = "products/update"
+    assert running.commerce("webhooks", "sync").returncode == 0
+    run_traffic(running.sandbox.url, SANDBOX_TOKEN, 120, 0.02, seed=9, fulfil_share=0, cancel_share=0, refund_share=0, restock_share=0)
+    del running.settings["COMMERCE_WEBHOOK_TOPICS"]
+    assert running.commerce("webhooks", "sync").returncode == 0
+    order_id, name = running.store_rows("select id, name from t_Order order by id desc limit 1")[0]
+    assert running.event_rows(f"select count(*) from event_states where object_id = {order_id}") == [(0,)]
+    assert running.commerce("worker", "--once").returncode == 0
+
+    assert running.event_rows(f"select source, state from event_states where object_id = {order_id} and object_type = 'Order'") == [
+        ("reconcile", "applied")
+    ]
+    assert running.event_rows("select sum(missed) from event_reconciliations where object_type = 'Order'")[0][0] >= 1
+    assert _trace(running, name)["stopped_at"] == "staged"
 
 
 def test_what_can_never_be_worked_is_a_dead_letter_that_can_be_shown_replayed_and_discarded(running: Service) -> None:
