@@ -1,5 +1,6 @@
 """The commands about events: the resident service, subscriptions, dead letters, an order's trace."""
 
+import contextlib
 import getpass
 import json
 import logging
@@ -41,7 +42,11 @@ def serve(
     settings = load_settings()
     settings = settings.model_copy(update={"events_host": host or settings.events_host, "events_port": port or settings.events_port})
     _log_to_stderr()
-    receive(settings, with_worker=worker, say=_say)
+    # uvicorn raises the signal that stopped it once more; as an interrupt it lets the worker be ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        receive(settings, with_worker=worker, say=_say)
 
 
 def worker(

@@ -138,6 +138,12 @@ def test_serve_keeps_a_worker_alive_and_stock_arrives_in_the_store(running: Serv
     running.report_stock([count_of(shelf, wanted, "recount")], "recount")
     eventually(lambda: running.storefront_stock()[shelf]["on_hand"] == wanted, "the store shows the count", 60)
 
+    (worker,) = _workers(receiver)
+    process = running.processes["service"]
+    process.terminate()
+    assert process.wait(60) == 0
+    assert not psutil.pid_exists(worker), "the worker was ended before the receiver"
+
 
 def _workers(pid: int) -> list[int]:
     alive = [child for child in psutil.Process(pid).children() if child.status() != psutil.STATUS_ZOMBIE]
