@@ -52,7 +52,7 @@ STATES = sa.Table(
     sa.Column("source", sa.String(20), nullable=False, comment="webhook, sqs, kafka, folder, wms or reconcile."),
     sa.Column("lane", sa.String(20), nullable=False),
     sa.Column("topic", sa.String(80), nullable=False),
-    sa.Column("event_id", sa.String(120), comment="The merchant's action that caused it."),
+    sa.Column("event_id", sa.String(255), comment="The merchant's action that caused it."),
     sa.Column("object_type", sa.String(40), nullable=False, comment="Order, Customer, Product, InventoryItem, …; of a part Order."),
     sa.Column("object_id", sa.BigInteger, comment="Null where the body does not say."),
     sa.Column("state", sa.String(12), nullable=False),
