@@ -278,10 +278,8 @@ class _Bodies:
         declared = headers.get("content-length", "")
         if len(declared) < 20 and declared.isascii() and declared.isdigit() and int(declared) > self._options.body_limit:
             raise self._too_large()
-        message = await receive()
-        if not message.get("more_body"):
-            return self._chunk(message, held)
-        chunks = [self._chunk(message, held)]
+        chunks: list[bytes | None] = []
+        message: Message = {"more_body": True}
         try:
             async with asyncio.timeout(self._options.body_seconds):
                 while message.get("more_body"):

@@ -120,11 +120,14 @@ def test_a_body_that_never_ends_is_given_up_and_a_sender_that_leaves_is_forgotte
     host, port = receiver.url.removeprefix("http://").split(":")
     head = "".join(f"{name}: {value}\r\n" for name, value in webhook_headers(ORDER, webhook_id="slow").items())
     request = f"POST /webhooks/shopify HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 500\r\n\r\n".encode() + ORDER
-    with socket.create_connection((host, int(port))) as slow, socket.create_connection((host, int(port))) as gone:
+    slow, silent, gone = (socket.create_connection((host, int(port))) for _ in range(3))
+    with slow, silent, gone:
         gone.sendall(request)
         gone.close()
         slow.sendall(request)
-        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+        silent.sendall(request.removesuffix(ORDER))
+        for sender in (slow, silent):
+            assert sender.recv(100).startswith(b"HTTP/1.1 408 ")
     assert receiver.deliver(ORDER).status_code == 200
     assert receiver.inbox.by_webhook_id("slow") is None
 
