@@ -2,9 +2,8 @@
 
 Belongs here: looking and putting what was missed into the inbox, where it takes the way of every event. Does not belong here: fetching it.
 
-Known limits: a change that did not move an object's `updatedAt` to another second, and a level of stock (its item's `updatedAt` stays),
-are not seen here; the nightly pull and the books of stock see them. Of orders whose payload speaks of transactions that never came,
-the missing one is seen, though `updatedAt` says nothing.
+Known limits: a change that did not move an object's `updatedAt` to another second is not seen here; the nightly pull sees it. Of orders
+whose payload speaks of transactions that never came, the missing one is seen, though `updatedAt` says nothing.
 """
 
 import logging
@@ -75,8 +74,10 @@ class Reconciler:
         for some in in_batches(changed):
             ids = [object_id for object_id, _ in some]
             with reading(self._desk.engine) as connection:
-                held, on_the_way = _held(connection, object_type, ids), _on_the_way(connection, object_type, ids)
+                # In the order of an event's way: where statements see states of their own (PostgreSQL) none slips past between two looks.
                 cursor = connection.scalar(sa.select(CURSORS.c.seq).where(CURSORS.c.name == _LANE[object_type])) or 0
+                on_the_way = _on_the_way(connection, object_type, ids)
+                held = _held(connection, object_type, ids)
             for object_id, version_at in some:
                 version_held, deleted_at = held.get(object_id, (None, None))
                 if deleted_at is not None or (version_held is not None and version_held >= version_at):
