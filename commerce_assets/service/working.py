@@ -14,6 +14,7 @@ import duckdb
 from commerce_assets.config import Settings
 from commerce_assets.events.batches import Retries
 from commerce_assets.events.database import open_engine
+from commerce_assets.events.desk import log_failure
 from commerce_assets.events.inbox import Inbox
 from commerce_assets.events.lanes import WorkerOptions
 from commerce_assets.events.ports import Reporter
@@ -66,11 +67,13 @@ class Workshop:
         """Push until told to stop; a failure of stock is never the events', so it rests and starts anew."""
         failures = 0
         while not stop.is_set():
+            started_at = time.monotonic()
             try:
                 self.pusher.run(stop)
-            except Exception:
-                failures += 1
-                _log.exception("the stock pusher failed; it starts anew")
+            except Exception as error:
+                # One that ran for long was well: the rests begin anew.
+                failures = 1 if time.monotonic() - started_at > LONGEST_REST_SECONDS else min(failures + 1, 10)
+                log_failure(_log, error, "the stock pusher failed; it starts anew")
                 stop.wait(min(LONGEST_REST_SECONDS, 2.0**failures))
 
     def drain(self, timeout_seconds: float) -> WorkerStatus:
