@@ -7,7 +7,9 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from commerce_assets.events.inbox import Inbox, InboxError
 from commerce_assets.events.metrics import Progress, topic_cursors
@@ -34,17 +36,32 @@ class Pace:
             stop.wait(LOOK_EVERY_SECONDS)
 
     def attempt(self, name: str, work: Callable[[threading.Event], object], stop: threading.Event) -> bool:
-        """Do the work; where the inbox or the other side cannot be reached, wait (with jitter, up to half a minute). Whether it was done."""
+        """Do the work; where the inbox or the other side cannot be reached, wait (with jitter, up to half a minute). Whether it was done.
+
+        What nobody foresaw is waited for as well: a way in that ended would be missed by nobody until its events are.
+        """
         try:
             work(stop)
         except (InboxError, FetchError) as error:
-            pause = min(PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
-            self._failures = min(self._failures + 1, 10)
-            _log.warning("%s: %s; trying again in %.0f s", name, error, pause)
-            stop.wait(pause * random.uniform(0.5, 1.0))
-            return False
-        self._failures = 0
-        return True
+            self._wait(name, str(error), stop)
+        except Exception as error:
+            self._wait(name, f"failed ({where(error)})", stop)
+        else:
+            self._failures = 0
+            return True
+        return False
+
+    def _wait(self, name: str, why: str, stop: threading.Event) -> None:
+        pause = min(PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        _log.warning("%s: %s; trying again in %.0f s", name, why, pause)
+        stop.wait(pause * random.uniform(0.5, 1.0))
+
+
+def where(error: Exception) -> str:
+    """An error's name and the line it came from, without its text, which may quote what it stumbled over."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
 
 
 class BacklogLimit:

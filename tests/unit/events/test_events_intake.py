@@ -161,6 +161,19 @@ def test_after_failures_the_pauses_grow_to_a_limit_and_success_ends_them(monkeyp
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 0.5]
 
 
+def test_what_nobody_foresaw_ends_no_way_in_and_its_text_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def stumble(_: threading.Event) -> None:
+        raise LookupError("ada@example.com")
+
+    stop = threading.Event()
+    stop.set()
+    pace = Pace()
+    assert not pace.attempt("folder", stumble, stop)
+    assert pace.attempt("folder", lambda _: None, stop)
+    assert "LookupError at test_events_intake.py" in caplog.text
+    assert "ada@" not in caplog.text
+
+
 def test_while_too_much_waits_to_be_worked_nothing_is_fetched(inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_pace, "LOOK_EVERY_SECONDS", 0.01)
     cursors = {"orders": 0}
