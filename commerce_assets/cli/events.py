@@ -104,10 +104,13 @@ def webhooks_sync(
     """Make the shop's subscriptions what is configured: shows the difference, then applies it."""
     from commerce_assets.service.subscribing import synchronise
 
-    diff = synchronise(load_settings(), address, dry_run=dry_run)
-    names = ("create", "update", "delete", "unchanged")
-    counts = {name: len(getattr(diff, name)) for name in names} | {"is_applied": not dry_run and not diff.is_empty}
-    show({**counts, "changes": diff.lines()} if as_json else diff.lines(), as_json, "\n".join)
+    # For people before anything is changed; as JSON it is one document, at the end.
+    announce = None if as_json else lambda diff: print(*diff.lines(), sep="\n", flush=True)
+    diff = synchronise(load_settings(), address, dry_run=dry_run, announce=announce)
+    if as_json:
+        names = ("create", "update", "delete", "unchanged")
+        counts = {name: len(getattr(diff, name)) for name in names} | {"is_applied": not dry_run and not diff.is_empty}
+        show({**counts, "changes": diff.lines()}, as_json, as_table)
 
 
 @dlq_app.command("list")

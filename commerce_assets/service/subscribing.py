@@ -1,5 +1,6 @@
 """The shop's webhook subscriptions made what is configured."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from commerce_assets.config import Settings
@@ -31,13 +32,17 @@ def wanted_topics(settings: Settings) -> list[str]:
     return sorted(asked)
 
 
-def synchronise(settings: Settings, address: str | None = None, *, dry_run: bool = False) -> "Diff":
-    """Read what is subscribed, work out the difference, and apply it unless `dry_run`; the difference."""
+def synchronise(
+    settings: Settings, address: str | None = None, *, dry_run: bool = False, announce: Callable[["Diff"], None] | None = None
+) -> "Diff":
+    """Read what is subscribed, work out the difference, `announce` it, and apply it unless `dry_run`; the difference."""
     from commerce_assets.sources.shopify import webhook_subscriptions as subscriptions
 
     uri = subscribed_uri(settings, address)
     with open_client(settings) as client:
         diff = subscriptions.plan(subscriptions.to_address(wanted_topics(settings), uri), subscriptions.read(client))
+        if announce:
+            announce(diff)
         if not dry_run:
             subscriptions.apply(client, diff)
     return diff
