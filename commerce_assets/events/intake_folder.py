@@ -3,7 +3,8 @@
 Belongs here: finding files, reading lines, putting files away. Does not belong here: what a delivery must be (intake_rules.py).
 
 A line is `{"headers": {"X-Shopify-Topic": …, "X-Shopify-Shop-Domain": …, "X-Shopify-Webhook-Id": …}, "body": …}`; `body` is the payload as
-JSON, or the raw text as a string. Nothing is signed here: who may write into the folder is trusted. Without a webhook id the line's
+JSON, or the raw text as a string. A line without headers that is a warehouse's stock fact, or `{"facts": [...]}`, is taken as
+`POST /inventory/wms` takes it. Nothing is signed here: who may write into the folder is trusted. Without a webhook id the line's
 own hash stands in, so that a file taken twice does nothing the second time. Write a file elsewhere and rename it in; a file that is taken
 is moved to `done/`, lines that were refused lie beside it in `<name>.refused`.
 """
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -25,14 +27,16 @@ import orjson
 from commerce_assets.events.inbox import Inbox, Rejection
 from commerce_assets.events.intake_json import members
 from commerce_assets.events.intake_pace import FetchError, Pace
-from commerce_assets.events.intake_rules import IntakeRules, RefusedError, rejection
+from commerce_assets.events.intake_rules import SHOP, TOPIC, IntakeRules, RefusedError, rejection
 from commerce_assets.events.records import Delivery
 
+STOCK_TOPIC = "wms/stock"
 LINES_A_GROUP = 500
 GROUP_BYTES = 16 * 2**20
 LINE_BYTES = 16_000_000
 LOOK_EVERY_SECONDS = 1.0
 SETTLED_SECONDS = 1.0
+_STOCK_KEYS = frozenset({"facts", "kind"})
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +47,7 @@ class FolderIntake:
 
     def __init__(self, inbox: Inbox, rules: IntakeRules, folder: Path, pace: Pace | None = None) -> None:
         self._inbox = inbox
-        self._rules = rules
+        self._rules = replace(rules, topics={*rules.topics, STOCK_TOPIC})
         self._folder = folder
         self._pace = pace or Pace()
 
@@ -92,7 +96,7 @@ class FolderIntake:
         received_at = datetime.now(UTC)
         for line in lines:
             try:
-                headers, body = _parsed(line)
+                headers, body = self._parsed(line)
             except ValueError:
                 headers, body = {}, None
             try:
@@ -105,16 +109,17 @@ class FolderIntake:
                 refused.write(line + b"\n")
         return sum(self._inbox.append(deliveries, rejections))
 
-
-def _parsed(line: bytes) -> tuple[dict[str, str], bytes | None]:
-    """(headers in lower case, body)."""
-    parts = members(line.decode())
-    headers = orjson.loads(parts.get("headers", "{}"))
-    if not isinstance(headers, dict) or "body" not in parts:
-        return {}, None
-    text = parts["body"]
-    body = orjson.loads(text).encode() if text.startswith('"') else text.encode()
-    return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}, body
+    def _parsed(self, line: bytes) -> tuple[dict[str, str], bytes | None]:
+        """(headers in lower case, body)."""
+        parts = members(line.decode())
+        if "headers" not in parts and not _STOCK_KEYS.isdisjoint(parts):
+            return {TOPIC: STOCK_TOPIC, SHOP: self._rules.shop}, line
+        headers = orjson.loads(parts.get("headers", "{}"))
+        if not isinstance(headers, dict) or "body" not in parts:
+            return {}, None
+        text = parts["body"]
+        body = orjson.loads(text).encode() if text.startswith('"') else text.encode()
+        return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}, body
 
 
 def _groups(lines: IO[bytes]) -> Iterator[list[bytes]]:

@@ -133,6 +133,17 @@ def test_a_file_that_could_not_be_stored_is_taken_whole_the_next_time(inbox: Inb
     assert intake.take_files() == 1
 
 
+def test_a_warehouse_leaves_its_counts_in_the_folder_as_they_are(inbox: Inbox, tmp_path: Path) -> None:
+    fact = '{"key": "c1", "kind": "count", "sku": "MUG", "location_id": 1, "quantity": 5, "occurred_at": "2026-11-21T10:00:00Z"}'
+    put(tmp_path, "counts.jsonl", f"{fact}\n", f'{{"facts": [{fact}]}}\n', '{"sku": "MUG"}\n')
+    assert FolderIntake(inbox, RULES, tmp_path).take_files() == 2
+    stored = [event.delivery for event in inbox.read(0, 10)]
+    assert [(one.topic, one.object_type, one.object_id) for one in stored] == [("wms/stock", "StockFact", None)] * 2
+    assert stored[0].body == fact.encode()
+    (refused,) = (tmp_path / "done").glob("*.refused")
+    assert refused.read_text() == '{"sku": "MUG"}\n'
+
+
 def test_a_folder_is_followed_until_told_to_stop(inbox: Inbox, tmp_path: Path) -> None:
     put(tmp_path, "d.jsonl", line("{}", "w"))
     stop = threading.Event()
