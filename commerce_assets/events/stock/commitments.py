@@ -147,7 +147,14 @@ def order_stock(body: bytes) -> OrderStock:
         if entry.get("status") not in LOST
     ]
     refunds = [
-        (row["id"], _moment(refund["created_at"]), row["line_item_id"], int(row["quantity"]), row.get("location_id"), row["restock_type"])
+        (
+            row["id"],
+            _moment(refund["created_at"]),
+            row["line_item_id"],
+            int(row["quantity"]),
+            row.get("location_id"),
+            str(row["restock_type"]),
+        )
         for refund in order.get("refunds") or ()
         for row in refund.get("refund_line_items") or ()
     ]
