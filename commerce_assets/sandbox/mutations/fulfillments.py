@@ -1,7 +1,8 @@
 """`fulfillmentCreate`: shipping what fulfillment orders hold.
 
 Every order has one fulfillment order, derived from it when read (`resolvers.fulfillment_orders`): it has the order's
-number, its lines have the numbers of the order's lines.
+number, its lines have the numbers of the order's lines. The real store has one for each location; here one call ships from every
+location that holds the lines, as a shipment each, and answers with the first.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ def fill_quantities(order: Doc) -> None:
         line.setdefault("unfulfilledQuantity", max(left - shipped[line["id"]], 0))
 
 
-def _assigned(store: Store, order: Doc) -> Doc | None:
+def _assigned(store: Store, order: Doc) -> int | None:
     """Where the order is to be shipped from: where its stock is claimed, else the shop's first active location."""
     if order.get("_assignedLocation"):
-        return store.get_by_gid(order["_assignedLocation"]["id"])
-    return next((doc for _, _, doc in store.iterate("Location", "t.is_active", limit=1)), None)
+        return gid_number(order["_assignedLocation"]["id"])
+    return next((number for _, number, _ in store.iterate("Location", "t.is_active", limit=1)), None)
 
 
 def fulfillment_status(order: Doc) -> str:
@@ -46,28 +47,49 @@ def fulfillment_status(order: Doc) -> str:
     return "UNFULFILLED"
 
 
-def fulfill_lines(ctx: Context, order: Doc, lines: list[tuple[Doc, int]], *, location: int | None, tracking: list[Doc]) -> Doc:
-    """Add a shipment of these (line, quantity) to an order: lines, status and stock follow. The order is not put back."""
+def fulfill_lines(ctx: Context, order: Doc, lines: list[tuple[Doc, int]], *, location: int | None, tracking: list[Doc]) -> list[Doc]:
+    """Add shipments of these (line, quantity) to an order: lines, status and stock follow. The order is not put back.
+
+    Without a `location` there is one shipment for each place that the units leave, so that documents and levels agree; what is not
+    counted anywhere goes with the first.
+    """
     now = ctx.now()
-    numbers = ctx.store.next_ids("FulfillmentLineItem", len(lines))
+    parcels: dict[int | None, list[tuple[Doc, int]]] = {}
+    loose: list[tuple[Doc, int]] = []
+    for line, quantity in lines:
+        left = quantity
+        for place, units in inventory.ship(ctx, order, line, quantity).items():
+            parcels.setdefault(place, []).append((line, units))
+            left -= units
+        if left or not quantity:
+            loose.append((line, left))
+        line["unfulfilledQuantity"] = max((line.get("unfulfilledQuantity") or 0) - quantity, 0)
+    if location is not None:
+        parcels = {location: list(lines)}
+    elif loose or not parcels:
+        parcels.setdefault(next(iter(parcels), _assigned(ctx.store, order)), []).extend(loose)
+    made = [_shipment(ctx, order, rows, now, place, tracking) for place, rows in parcels.items()]
+    order["displayFulfillmentStatus"] = fulfillment_status(order)
+    order["updatedAt"] = now
+    return made
+
+
+def _shipment(ctx: Context, order: Doc, rows: list[tuple[Doc, int]], now: str, location: int | None, tracking: list[Doc]) -> Doc:
+    quantities: dict[int, int] = {}
+    for line, quantity in rows:
+        number = gid_number(line["id"])
+        quantities[number] = quantities.get(number, 0) + quantity
     shipments = order.setdefault("fulfillments", [])
-    if location is None:
-        assigned = _assigned(ctx.store, order)
-        location = gid_number(assigned["id"]) if assigned else None
+    numbers = ctx.store.next_ids("FulfillmentLineItem", len(quantities))
     fulfillment = fulfillment_doc(
         ctx.store.next_id("Fulfillment"),
         f"{order['name']}-F{len(shipments) + 1}",
         now,
         location=location,
-        lines=[(number, gid_number(line["id"]), quantity) for number, (line, quantity) in zip(numbers, lines, strict=True)],
+        lines=[(number, line, quantity) for number, (line, quantity) in zip(numbers, quantities.items(), strict=True)],
         trackingInfo=tracking,
     )
     shipments.append(fulfillment)
-    for line, quantity in lines:
-        inventory.ship(ctx, order, line, quantity)
-        line["unfulfilledQuantity"] = max((line.get("unfulfilledQuantity") or 0) - quantity, 0)
-    order["displayFulfillmentStatus"] = fulfillment_status(order)
-    order["updatedAt"] = now
     return fulfillment
 
 
@@ -92,9 +114,9 @@ def fulfillment_create(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
         raise Rejected([user_error(["fulfillment"], message)], fulfillment=None)
     lines = _wanted_lines(order, groups)
     tracking = _tracking(wanted.get("trackingInfo") or {})
-    fulfillment = fulfill_lines(ctx, order, lines, location=None, tracking=tracking)
+    shipments = fulfill_lines(ctx, order, lines, location=None, tracking=tracking)
     ctx.store.put("Order", order)
-    return {"fulfillment": {"id": fulfillment["id"]}}
+    return {"fulfillment": {"id": shipments[0]["id"]}}
 
 
 def _wanted_lines(order: Doc, groups: list[dict[str, Any]]) -> list[tuple[Doc, int]]:

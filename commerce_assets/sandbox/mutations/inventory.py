@@ -293,10 +293,14 @@ def _take(ctx: Context, order: Doc, line: Doc, quantity: int) -> list[tuple[int,
     return taken
 
 
-def ship(ctx: Context, order: Doc, line: Doc, quantity: int) -> None:
-    """Units leave the shop: no longer committed, no longer on hand."""
-    changes = [(item, location, "committed", -units) for item, location, units in _take(ctx, order, line, quantity)]
-    ctx.store.adjust_inventory(changes, ctx.now())
+def ship(ctx: Context, order: Doc, line: Doc, quantity: int) -> dict[int, int]:
+    """Units leave the shop: no longer committed, no longer on hand. Returns location -> units, of those that were counted."""
+    taken = _take(ctx, order, line, quantity)
+    ctx.store.adjust_inventory([(item, location, "committed", -units) for item, location, units in taken], ctx.now())
+    left: Counter[int] = Counter()
+    for _, location, units in taken:
+        left[location] += units
+    return dict(left)
 
 
 def release(ctx: Context, order: Doc, line: Doc, quantity: int, *, restock: bool) -> None:

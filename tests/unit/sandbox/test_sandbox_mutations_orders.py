@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sandbox_shop import CUSTOMER, HERE, UNTRACKED_VARIANT, Shop, errors, order_input, paid
+from sandbox_shop import BEFORE, CUSTOMER, HERE, THERE, UNTRACKED_VARIANT, Shop, errors, order_input, paid
 
+from commerce_assets.sandbox.documents import inventory_level
 from commerce_assets.sandbox.mutations.order_money import currencies_of
 
 CLAIM = {"inventoryBehaviour": "DECREMENT_IGNORING_POLICY"}
@@ -117,6 +118,33 @@ def test_shipping_takes_committed_stock_off_hand(shop: Shop) -> None:
     assert ship(shop, order)["userErrors"] == []
     assert shop.stock() == (17, 0, 17)
     assert shop.doc(order)["displayFulfillmentStatus"] == "FULFILLED"
+
+
+def test_what_is_claimed_at_two_locations_leaves_each_in_a_shipment_of_its_own(shop: Shop) -> None:
+    shop.store.insert_levels([inventory_level(2, 2, BEFORE, available=30, on_hand=30, committed=0)])
+    wanted = order_input(3)
+    wanted["lineItems"].append({**wanted["lineItems"][0], "variantId": "gid://shopify/ProductVariant/2", "quantity": 25})
+    order = shop.doc(shop.done("orderCreate", order=wanted, options=CLAIM)["order"])
+
+    made = ship(shop, order)["fulfillment"]
+
+    shipments = shop.doc(order)["fulfillments"]
+    assert [(entry["location"]["id"], entry["totalQuantity"], entry["name"]) for entry in shipments] == [
+        (HERE, 3, "#1001-F1"),
+        (THERE, 25, "#1001-F2"),
+    ]
+    assert made["id"] == shipments[0]["id"]
+    assert (shop.stock(), shop.stock(2, 2)) == ((17, 0, 17), (5, 0, 5))
+
+
+def test_lines_that_are_not_counted_leave_with_the_others(shop: Shop) -> None:
+    wanted = order_input(1)
+    wanted["lineItems"].insert(0, {**wanted["lineItems"][0], "variantId": UNTRACKED_VARIANT})
+    order = shop.doc(shop.done("orderCreate", order=wanted, options=CLAIM)["order"])
+
+    ship(shop, order)
+
+    assert [(entry["location"]["id"], entry["totalQuantity"]) for entry in shop.doc(order)["fulfillments"]] == [(HERE, 2)]
 
 
 def test_more_than_remains_is_not_shipped(shop: Shop) -> None:
