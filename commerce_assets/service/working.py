@@ -17,7 +17,7 @@ from commerce_assets.events.database import open_engine
 from commerce_assets.events.desk import log_failure
 from commerce_assets.events.inbox import Inbox
 from commerce_assets.events.lanes import WorkerOptions
-from commerce_assets.events.ports import Reporter
+from commerce_assets.events.ports import Reporter, StorefrontUnavailableError
 from commerce_assets.events.stock import tables as stock_tables
 from commerce_assets.events.stock.pusher import Pusher
 from commerce_assets.events.stock.shelf import recompute
@@ -80,7 +80,12 @@ class Workshop:
         """Ask the shop what changed without an event, work what is there, empty the outbox of stock; how things stand then."""
         deadline = time.monotonic() + timeout_seconds
         while True:
-            missed = self.worker.reconciler.run()
+            try:
+                missed = self.worker.reconciler.run()
+            except StorefrontUnavailableError:
+                # Payloads need no storefront to be worked; then it is told that it could not be asked.
+                self.worker.drain(max(deadline - time.monotonic(), 1.0))
+                raise
             left = max(deadline - time.monotonic(), 1.0)
             status = self.worker.drain(left)
             self.pusher.drain(left)
