@@ -214,8 +214,9 @@ class Pusher:
             return False
         found = self.storefront.find_items(skus, variants)
         with self.engine.begin() as connection:
-            items.asked(connection, skus, variants)
+            # The books' lock first, as everybody takes it: noting before would wait, on PostgreSQL, for who waits for the note.
             items.learn(connection, found)
+            items.asked(connection, skus, variants)
         return True
 
     def _learn_catalogue(self) -> None:
