@@ -12,24 +12,16 @@ with
         from {{ source("observability", "landings") }}
         where status = 'landed'
         group by 1
-    ),
-
-    -- An event that could not be taken in at all is a record with an error too.
-    dead as (
-        select cast(received_at at time zone 'UTC' as date) as day_on, count(*) as dead_count
+        union all
+        -- An event that could not be taken in at all is a record with an error too.
+        select cast(received_at at time zone 'UTC' as date), count(*), count(*)
         from {{ source("observability", "events") }}
         where state in ('dead', 'discarded')
         group by 1
     ),
 
     by_day as (
-        select
-            records.day_on,
-            sum(records.record_count) + coalesce(any_value(dead.dead_count), 0) as record_count,
-            sum(records.refused_count) + coalesce(any_value(dead.dead_count), 0) as error_count
-        from records
-        left join dead on dead.day_on = records.day_on
-        group by records.day_on
+        select day_on, sum(record_count) as record_count, sum(refused_count) as error_count from records group by day_on
     ),
 
     -- Corrected by hand: a dead letter of it was replayed or discarded, or a replay from quarantine brought the

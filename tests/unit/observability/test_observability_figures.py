@@ -117,6 +117,8 @@ def test_both_integrity_rates(root: Observed) -> None:
     batch = {"batch_id": "20261121T115902000000-orders", "lane": "orders", "family": "orders", "kind": "payloads", "status": "landed"}
     root.write(books.BATCHES, [{**batch, "rows": 97, "quarantined": 2}])
     root.decide(root.receive("w1", object_id=2), books.DEAD)
+    two_days = timedelta(days=2)
+    root.decide(root.receive("w2", object_id=3, ago=two_days.total_seconds()), books.DEAD)
     action = {
         "seq": 9,
         "action": "replay",
@@ -131,6 +133,8 @@ def test_both_integrity_rates(root: Observed) -> None:
     (row,) = [row for row in integrity if row["day_on"] == TODAY]
     assert (row["record_count"], row["error_count"], row["record_integrity_rate"]) == (100, 3, 0.97)
     assert (row["order_count"], row["corrected_order_count"], row["order_integrity_rate"]) == (1, 1, 0.0)
+    (dead_only,) = [row for row in integrity if row["day_on"] == (NOW - two_days).date()]
+    assert (dead_only["record_count"], dead_only["error_count"], dead_only["record_integrity_rate"]) == (1, 1, 0.0)
     assert [(one["kind"], one["object_id"]) for one in interventions] == [("replay", ORDER)]
 
 
