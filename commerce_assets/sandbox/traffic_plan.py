@@ -115,7 +115,7 @@ class Journey:
     def worth(self, line: int, units: int) -> Decimal:
         """What units of a line are paid back with."""
         full = self.lines[line].variant.price * units
-        return _cents(full * (1 - OFF)) if self.has_code else full
+        return full - _cents(full * OFF) if self.has_code else full
 
 
 def _cents(amount: Decimal) -> Decimal:
