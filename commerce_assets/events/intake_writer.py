@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from commerce_assets.events.inbox import Inbox, InboxError, InboxUnavailableError, Rejection
+from commerce_assets.events.intake_pace import where
 from commerce_assets.events.records import Delivery
 
 GROUP_EVENTS = 500
@@ -132,18 +133,25 @@ class GroupWriter:
         try:
             news = self._inbox.append([delivery for _, delivery in group], rejections)
         except InboxError as error:
-            with self._rejected_lock:
-                self._rejected.update(rejected)
-            if self.failed_at is None:
-                _log.error("%s", error)
-            self.failed_at = time.monotonic()
-            self._answer_from_thread(group, error)
+            self._failed(group, rejected, error)
+            return
+        except Exception as error:
+            # Nobody foresaw it; without this thread nothing would be stored any more until somebody starts the process anew.
+            self._failed(group, rejected, InboxUnavailableError(f"events could not be stored ({where(error)}); senders try again"))
             return
         if group or rejections:
             if self.failed_at is not None:
                 _log.warning("the inbox stores events again")
             self.failed_at = None
         self._answer_from_thread(group, news)
+
+    def _failed(self, group: _Group, rejected: Counter[tuple[str, str, str, datetime]], error: InboxError) -> None:
+        with self._rejected_lock:
+            self._rejected.update(rejected)
+        if self.failed_at is None:
+            _log.error("%s", error)
+        self.failed_at = time.monotonic()
+        self._answer_from_thread(group, error)
 
     def _answer_from_thread(self, group: _Group, answer: list[bool] | InboxError) -> None:
         if group:

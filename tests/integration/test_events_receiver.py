@@ -232,7 +232,7 @@ def test_beyond_the_backlog_limit_senders_are_told_to_try_again_until_it_is_work
 class FailingInbox(Inbox):
     """An inbox whose database can be taken away, or be made to hang."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
     hang: threading.Event | None = None
 
     def append(self, deliveries, rejections=()):
@@ -271,7 +271,7 @@ def test_a_database_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: py
 def test_when_the_writer_died_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_writer, "REJECTIONS_EVERY_SECONDS", 0.02)
     with FailingInbox(f"sqlite:///{tmp_path / 'inbox.sqlite'}") as inbox, running_receiver(inbox) as receiver:
-        inbox.error = RuntimeError("a mistake of ours")
+        inbox.error = SystemExit()
         wait_until(lambda: CLIENT.get(f"{receiver.url}/healthz").status_code == 503)
         assert CLIENT.get(f"{receiver.url}/readyz").status_code == 503
         assert receiver.deliver(ORDER).status_code == 503

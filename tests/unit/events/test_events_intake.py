@@ -1,9 +1,11 @@
 """The ways in that fetch, without their servers: envelopes, the folder of JSON lines, the pace."""
 
+import asyncio
 import json
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from commerce_assets.events.intake_folder import FolderIntake
 from commerce_assets.events.intake_json import members
 from commerce_assets.events.intake_pace import BacklogLimit, Pace
 from commerce_assets.events.intake_rules import IntakeRules, object_of
+from commerce_assets.events.intake_writer import GroupWriter
 from commerce_assets.events.metrics import Progress
+from commerce_assets.events.records import Delivery
 from commerce_assets.events.topics import TOPICS
 
 RULES = IntakeRules("ours.myshopify.com", ("secret",))
@@ -183,6 +187,27 @@ def test_what_nobody_foresaw_ends_no_way_in_and_its_text_is_not_logged(caplog: p
     assert pace.attempt("folder", lambda _: None, stop)
     assert "LookupError at test_events_intake.py" in caplog.text
     assert "ada@" not in caplog.text
+
+
+def test_a_failure_nobody_foresaw_refuses_its_group_and_what_comes_next_is_stored(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def delivery(webhook_id: str) -> Delivery:
+        return Delivery("webhook", webhook_id, "orders/create", "ours.myshopify.com", b"{}", datetime.now(UTC))
+
+    def stumble(*_: object) -> None:
+        raise LookupError("ada@example.com")
+
+    async def deliver() -> None:
+        writer = GroupWriter(inbox)
+        writer.start()
+        with monkeypatch.context() as patched:
+            patched.setattr(inbox, "append", stumble)
+            with pytest.raises(InboxUnavailableError, match=r"^((?!ada@).)*$"):
+                await writer.store(delivery("w1"))
+        assert await writer.store(delivery("w2"))
+        await writer.stop()
+
+    asyncio.run(deliver())
+    assert [event.delivery.webhook_id for event in inbox.read(0, 10)] == ["w2"]
 
 
 def test_while_too_much_waits_to_be_worked_nothing_is_fetched(inbox: Inbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
