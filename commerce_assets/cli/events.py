@@ -205,7 +205,7 @@ def _filter(seqs: list[int] | None, topic: str | None, reason: str | None, gid: 
     object_type, object_id = None, None
     if gid is not None:
         kind, _, number = gid.removeprefix("gid://shopify/").partition("/")
-        if not gid.startswith("gid://shopify/") or not number.isdecimal():
+        if not gid.startswith("gid://shopify/") or not number.isdecimal() or int(number[:20]) >= 2**63:
             raise EventsCommandError(f"{gid!r} is no gid; give it as gid://shopify/Order/1")
         object_type, object_id = kind, int(number)
     zoned = since.replace(tzinfo=since.tzinfo or UTC) if since else None
