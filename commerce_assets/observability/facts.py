@@ -4,6 +4,7 @@ Belongs here: one reader a room, each giving plain records. Does not belong here
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,9 +150,10 @@ def find_order_id(settings: Settings, order: str) -> int | None:
     text = order.strip()
     gid = text.removeprefix("gid://shopify/Order/")
     if gid != text:
-        return int(gid) if gid.isdigit() else None
-    if text.isdigit() and _is_known_id(settings, int(text)):
-        return int(text)
+        return _number(gid)
+    number = _number(text)
+    if number is not None and _is_known_id(settings, number):
+        return number
     return _id_in_lake(settings, text) or _id_in_inbox(settings, text)
 
 
@@ -280,6 +282,11 @@ def _warehouse_fact(connection: duckdb.DuckDBPyConnection, path: Path, order_id:
             if first:
                 facts |= {"first_published_version": first[0], "first_published_at": _zoned(first[1])}
     return WarehouseFact(path.name, is_build, **facts)
+
+
+def _number(text: str) -> int | None:
+    """An id as the databases hold it; None for anything else."""
+    return int(text) if re.fullmatch("[0-9]{1,19}", text) and int(text) < 2**63 else None
 
 
 def _is_known_id(settings: Settings, order_id: int) -> bool:

@@ -51,7 +51,8 @@ def test_an_order_is_found_by_id_gid_and_name(root: Observed, given: str) -> Non
 
 
 def test_an_order_that_nobody_knows_is_said_to_be_unknown(root: Observed) -> None:
-    for given in ("#9", "9", "gid://shopify/Order/9", "gid://shopify/Order/x"):
+    root.decide(root.receive("w1", object_id=ORDER), books.APPLIED)
+    for given in ("#9", "9", "gid://shopify/Order/9", "gid://shopify/Order/x", "9" * 20, f"gid://shopify/Order/{2**63}", "²"):
         with pytest.raises(OrderUnknownError, match="commerce worker --once"):
             trace_order(root.settings, given)
 
