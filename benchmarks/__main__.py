@@ -4,7 +4,18 @@ import subprocess
 import sys
 import time
 
-BENCHMARKS = ("imports", "ledger_diff", "landing", "dbt_incremental", "micro_batches", "receiver", "worker", "stock_push", "flash_sale", "demo")
+BENCHMARKS = (
+    "imports",
+    "ledger_diff",
+    "landing",
+    "dbt_incremental",
+    "micro_batches",
+    "receiver",
+    "worker",
+    "stock_push",
+    "flash_sale",
+    "demo",
+)
 
 
 def main() -> int:

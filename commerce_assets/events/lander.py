@@ -82,8 +82,8 @@ class Lander:
             return
         outcomes.update(_refused_parts(batch.riders, known, landed))
         with self.desk.writing() as connection:
-            applied = [outcomes.get(outcome.seq, outcome) for outcome in outcomes_of(batch, landed)]
-            finish_batch(connection, batch, landed, applied, now())
+            ended = [outcomes.get(outcome.seq, outcome) for outcome in outcomes_of(batch, landed)]
+            finish_batch(connection, batch, landed, _looked_at_again(ended, batch.riders, known), now())
 
     def _bodies(self, batch: Batch, order_ids: Sequence[int], known: Known) -> tuple[Mapping[int, tuple[StoredEvent, bytes]], set[int]]:
         """(seq -> what the lines of these orders are made of; the orders some bytes of which the inbox no longer has)"""
@@ -129,6 +129,20 @@ def _refused_parts(riders: Sequence[Rider], known: Known, landed: Landed) -> dic
         for key, part in parts.items()
         if key in landed.refused_parts and part.seq is not None and part.seq in attempts
     }
+
+
+def _looked_at_again(outcomes: Sequence[Outcome], riders: Sequence[Rider], known: Known) -> list[Outcome]:
+    """A contract's refusal of an order whose payments have not all come may be for their want: such an order is read from the shop, once."""
+    of, at = {rider.seq: rider for rider in riders}, now()
+    looked = []
+    for outcome in outcomes:
+        rider = of[outcome.seq]
+        held = known.documents.get((rider.object_type, rider.object_id))
+        is_incomplete = held is not None and held.lacks_since is not None
+        if outcome.state == DEAD and is_incomplete and rider.attempts == 0:
+            outcome = Outcome(outcome.seq, PENDING, outcome.reason, FETCH, at, outcome.attempts, rider.waits)
+        looked.append(outcome)
+    return looked
 
 
 def _deletions(known: Known) -> list[tuple[str, int, datetime]]:

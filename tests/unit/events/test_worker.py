@@ -500,3 +500,16 @@ def test_a_refused_part_is_a_dead_letter_while_its_order_lands(office: Office) -
     office.drain()
     assert office.states() == {order: "applied", bad: "dead", good: "applied"}
     assert office.row(bad).reason == "contract: amount_known"
+
+
+def test_a_part_refused_for_want_of_a_payment_that_never_came_has_its_order_read(office: Office) -> None:
+    office.shop.put("Order", 1, 20, transactions=[7], refunds=[3])
+    office.lake.refused_parts[("Refund", 3)] = "refund_within_paid"
+    born = office.send("orders/create", order_body(1, 10, financial_status="paid"))
+    refund = office.send("refunds/create", {"id": 3, "order_id": 1, "created_at": moment(20)})
+
+    office.drain()
+
+    assert office.states() == {born: "applied", refund: "applied"}
+    assert office.shop.fetched == [("Order", (1,))]
+    assert office.lake.order(1) == {"version": moment(20), "transactions": [7], "refunds": [3]}
