@@ -228,5 +228,5 @@ def _say(line: str) -> None:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "httpcore", "dagster"):
+    for noisy in ("httpx", "httpcore", "dagster", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -399,6 +399,7 @@ def serve(
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=3,
+        timeout_keep_alive=75,  # customers who pause between two steps keep their connection
         ssl_certfile=None if tls_cert is None else str(tls_cert),
         ssl_keyfile=None if tls_key is None else str(tls_key),
     )
