@@ -15,8 +15,8 @@ from commerce_assets.sources.shopify.mapping import MAPPINGS
 from commerce_assets.sources.shopify.streams import fetch_orders
 
 NOT_IN_PAYLOADS = {
-    "fulfillments": {"in_transit_at", "delivered_at", "updated_at"},
-    "fulfillment_lines": {"fulfillment_line_id", "is_derived"},
+    "fulfillments": {"in_transit_at", "delivered_at"},
+    "fulfillment_lines": {"fulfillment_line_id"},
     "refunds": {"updated_at"},
     "orders": {"company_name"},
 }
