@@ -93,7 +93,7 @@ def replay(
     if address.scheme != "http" or not address.hostname:
         raise ReplayError(f"{url!r} is no http address: give the receiver's, as http://127.0.0.1:8820/webhooks/shopify")
     if not Path(path).is_file():
-        raise ReplayError(f"no recording at {path}: make one with `recording.record_traffic`")
+        raise ReplayError(f"no recording at {path}: make one with `commerce sandbox record`")
     return asyncio.run(_Replay(address, secret, speed, faults or WebhookFaults(), progress).run(Path(path), connections))
 
 
