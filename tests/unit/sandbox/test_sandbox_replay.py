@@ -143,7 +143,7 @@ def test_an_empty_store_a_missing_recording_and_a_wrong_address_say_what_to_do(t
     Store(tmp_path / "empty").close()
     with pytest.raises(TrafficError, match="commerce sandbox fill"):
         record_traffic(tmp_path / "empty", tmp_path / "x.jsonl", 1)
-    with pytest.raises(ReplayError, match="record_traffic"):
+    with pytest.raises(ReplayError, match="commerce sandbox record"):
         replay(tmp_path / "none.jsonl", "http://127.0.0.1:1/", SECRET)
     with pytest.raises(ReplayError, match="http address"):
         replay(recording, "ftp://127.0.0.1/", SECRET)
