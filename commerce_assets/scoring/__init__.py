@@ -4,13 +4,13 @@ Belongs here: the arithmetic of a score and what it was computed from. Does not 
 writing anything (defs/scoring and the lake do), Dagster, and any sibling room.
 """
 
+from commerce_assets.scoring.errors import ScoringError
 from commerce_assets.scoring.rfm import (
     ORDER_COLUMNS,
     RFM_COLUMNS,
     RFM_SCHEMA,
     RfmReceipt,
     RfmSettings,
-    ScoringError,
     rfm_segment,
     score_customers,
 )

@@ -37,6 +37,8 @@ from typing import Any
 
 import polars as pl
 
+from commerce_assets.scoring.errors import ScoringError
+
 VERSION = "rfm-1"
 MONEY = pl.Decimal(18, 4)
 
@@ -81,10 +83,6 @@ _COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
 )
 RFM_COLUMNS: dict[str, str] = {name: description for name, _, description in _COLUMNS}
 RFM_SCHEMA: dict[str, pl.DataType] = {name: dtype for name, dtype, _ in _COLUMNS}
-
-
-class ScoringError(Exception):
-    """The input of a score is not what it has to be; the message says which column and what to do."""
 
 
 @dataclass(frozen=True)
