@@ -60,6 +60,16 @@ class Settings(BaseSettings):
     )
     lapsed_after_days: int = Field(90, gt=0, description="Days without an order after which a customer has lapsed.")
     scores_max_age_hours: int = Field(26, gt=0, description="A push refuses scores older than this.")
+    scores_max_input_age_hours: int = Field(26, gt=0, description="A score is refused when what it reads was last complete longer ago.")
+    scores_max_drift: float = Field(
+        0.5, gt=0, description="Relative change of a score's monitored figures since the last accepted run above which it is refused."
+    )
+    value_horizon_days: int = Field(365, ge=7, description="How far customers' value is predicted.")
+    value_discount_rate: float = Field(0.1, ge=0, lt=1, description="Yearly rate at which predicted value is discounted.")
+    lead_time_days: float = Field(14, gt=0, description="Days from a purchase order to goods on the shelf.")
+    service_level: float = Field(0.95, gt=0.5, lt=1, description="Probability not to run out before the next delivery.")
+    chargeback_tags: str = Field("chargeback", description="Order tags, joined by commas, that say an order was charged back.")
+    review_capacity_rate: float = Field(0.02, gt=0, le=1, description="Share of orders that people can review for risk.")
     bulk_push_threshold: int = Field(250, gt=0, description="Customers to write above which the push uses a bulk mutation.")
     published_versions_kept: int = Field(3, ge=1, description="Published warehouse files kept for rollback.")
 
@@ -103,6 +113,10 @@ class Settings(BaseSettings):
         "correct", description="What to do about others' changes of stock on the storefront."
     )
     inventory_safety_stock: int = Field(0, ge=0, description="Units held back of every SKU and location, unless set for it.")
+
+    @property
+    def chargeback_tag_list(self) -> tuple[str, ...]:
+        return tuple(tag for part in self.chargeback_tags.split(",") if (tag := part.strip().lower()))
 
     @property
     def is_sandbox(self) -> bool:

@@ -24,7 +24,7 @@ from commerce_assets.defs.automation import RANGE_END_TAG, RANGE_START_TAG
 from commerce_assets.defs.dagster_home import open_instance, quick_storage
 from commerce_assets.defs.observability.books import EVENT_LOG, STOCK_BOOKS
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
-from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
+from commerce_assets.defs.scoring.assets import RFM_KEY, SCORE_KEYS
 from commerce_assets.defs.storefront.coverage import days_due, reports_of
 from commerce_assets.defs.warehouse.published import KEY as PUBLISHED_KEY
 
@@ -202,13 +202,13 @@ def _build_and_activate(pipeline: "_Pipeline", summary: PipelineSummary) -> None
     """Marts, scores, sync models, figures, publish, push: each only when what it stands on was built."""
     stages: list[tuple[str, Sequence[dg.AssetKey], str]] = [
         ("warehouse", pipeline.models("dbt_models"), "dbt builds and tests staging, intermediate and marts"),
-        ("scores", [SCORES_KEY], "scoring customers"),
+        ("scores", SCORE_KEYS, "scoring customers, products, stock and orders, each against its baseline"),
         ("sync models", pipeline.models("dbt_sync_models"), "dbt builds and tests what is to be pushed"),
         ("figures", [EVENT_LOG, STOCK_BOOKS, *pipeline.models("dbt_ops_models")], "measuring the platform itself"),
         ("publish", [PUBLISHED_KEY], "copying, auditing and publishing the warehouse"),
         ("push", [PUSH_KEY], "pushing scores to the storefront"),
     ]
-    needs = {"scores": "warehouse", "sync models": "scores", "figures": "warehouse", "publish": "warehouse", "push": "sync models"}
+    needs = {"scores": "warehouse", "sync models": "warehouse", "figures": "warehouse", "publish": "warehouse", "push": "sync models"}
     done: dict[str, bool] = {}
     for name, keys, doing in stages:
         if name in needs and not done[needs[name]]:
@@ -230,7 +230,7 @@ def _note(summary: PipelineSummary, name: str, result: dg.ExecuteInProcessResult
         built = {key for key in keys if key.path[0] == "warehouse"}
         summary.tables_built += len(built)
     elif name == "scores":
-        summary.customers_scored = int(_metadata(result, SCORES_KEY).get("dagster/row_count", 0))
+        summary.customers_scored = int(_metadata(result, RFM_KEY).get("dagster/row_count", 0))
     elif name == "publish":
         summary.published_version = _metadata(result, PUBLISHED_KEY).get("version")
     elif name == "push":

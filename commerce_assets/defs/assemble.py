@@ -14,8 +14,7 @@ from commerce_assets.defs.gates import gate_before
 from commerce_assets.defs.lake.compaction import compaction_job
 from commerce_assets.defs.observability.books import observability_assets
 from commerce_assets.defs.resources import default_resources
-from commerce_assets.defs.scoring.customer_rfm import KEY as SCORES_KEY
-from commerce_assets.defs.scoring.customer_rfm import customer_rfm
+from commerce_assets.defs.scoring.assets import SCORE_KEYS, score_assets
 from commerce_assets.defs.storefront.assets import storefront_assets
 from commerce_assets.defs.warehouse.dbt import dbt_definitions
 from commerce_assets.defs.warehouse.published import published_warehouse
@@ -29,13 +28,13 @@ def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
     files = DbtFiles.of(settings)
     storefront = storefront_assets(settings)
     dbt = dbt_definitions(files, files.manifest())
-    assets = with_freshness([*storefront, *dbt, customer_rfm, *observability_assets()])
+    assets = with_freshness([*storefront, *dbt, *score_assets(), *observability_assets()])
     marts, figures = (
         [spec.key for definition in dbt for spec in definition.specs if spec.group_name == group] for group in (MARTS, FIGURES)
     )
     assets += with_freshness(
         [
-            published_warehouse([*marts, *figures, SCORES_KEY], gate_before([*marts, SCORES_KEY], assets)),
+            published_warehouse([*marts, *figures, *SCORE_KEYS], gate_before(marts, assets, ignored_layers=("scores",))),
             customer_scores_push(lambda upstream: gate_before(upstream, assets)),
         ]
     )

@@ -14,6 +14,8 @@ HOURLY = "7 * * * *"
 NIGHTLY_SWEEP = "20 2 * * *"
 NIGHTLY_COMPACTION = "50 3 * * *"
 DAILY = "40 1 * * *"
+DAILY_SCORES = "25 4 * * *"
+"""After the night's sweep and compaction, before people come to work."""
 CATCH_UP = timedelta(days=7)
 """How far back a scheduled pull of orders makes good what an outage left out; beyond that, a backfill or `commerce demo` does."""
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -24,10 +26,11 @@ def when_upstream_changed() -> AutomationCondition:
 
     A missing partition upstream does not hold everything back: orders have hundreds of days, most of which may never be pulled. And an
     upstream blocking check that failed does hold back what is behind it. The storefront's contract checks are left out of that: a load
-    past its threshold replaces nothing and fails, and one below it only warns.
+    past its threshold replaces nothing and fails, and one below it only warns. So are the scores': a refused one leaves the rows accepted
+    last, which models may show; what is pushed of them, the push's own gate holds back.
     """
     eager = AutomationCondition.eager().without(~AutomationCondition.any_deps_missing())
-    green = AutomationCondition.all_deps_blocking_checks_passed().ignore(dg.AssetSelection.key_prefixes("storefront"))
+    green = AutomationCondition.all_deps_blocking_checks_passed().ignore(dg.AssetSelection.key_prefixes("storefront", "scores"))
     return (eager & green).with_label("when_upstream_changed")
 
 

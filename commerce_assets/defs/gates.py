@@ -4,7 +4,7 @@ Dagster holds back what is behind a failed blocking check inside one run only: a
 to the world (the publish, the push) asks here, in its own body.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -52,8 +52,12 @@ class Gate:
             )
 
 
-def gate_before(upstream: Sequence[AssetKey], definitions: Sequence[dg.AssetsDefinition]) -> Gate:
-    """The gate of an asset that depends on `upstream`: the blocking checks on those and on all their ancestors in `definitions`."""
+def gate_before(upstream: Sequence[AssetKey], definitions: Sequence[dg.AssetsDefinition], *, ignored_layers: Collection[str] = ()) -> Gate:
+    """The gate of an asset that depends on `upstream`: the blocking checks on those and on all their ancestors in `definitions`.
+
+    Checks on assets of `ignored_layers` (first parts of keys) hold nothing back: of a score that was refused, the rows accepted last stay,
+    and those may be shown, though not pushed.
+    """
     parents: dict[AssetKey, set[AssetKey]] = {}
     for definition in definitions:
         for spec in definition.specs:
@@ -65,7 +69,13 @@ def gate_before(upstream: Sequence[AssetKey], definitions: Sequence[dg.AssetsDef
         if ancestor not in ancestors:
             ancestors.add(ancestor)
             waiting.extend(parents.get(ancestor, ()))
-    return Gate(tuple(sorted(spec.key for spec in _blocking(definitions) if spec.asset_key in ancestors)))
+    return Gate(
+        tuple(
+            sorted(
+                spec.key for spec in _blocking(definitions) if spec.asset_key in ancestors and spec.asset_key.path[0] not in ignored_layers
+            )
+        )
+    )
 
 
 def _blocking(definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetCheckSpec]:

@@ -5,7 +5,7 @@ Belongs here: paths, typed empty files, reading. Does not belong here: how rows 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,16 +139,32 @@ class Lake:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def write_scores(self, name: str, frame: pl.DataFrame) -> Path:
+    def score_file(self, name: str, part: str = "data") -> Path:
+        """Where a score's rows lie; one file, or several parts with a writer each."""
+        for given in (name, part):
+            if not _NAME.fullmatch(given):
+                raise LakeError(f"{given!r} cannot name a score; use letters, digits, '.', '_' and '-'")
+        return self.root / "scores" / name / f"{part}.parquet"
+
+    def write_scores(self, name: str, frame: pl.DataFrame, part: str = "data") -> Path:
         """Replace a score's file atomically; its place."""
-        if not _NAME.fullmatch(name):
-            raise LakeError(f"{name!r} cannot name a score; use letters, digits, '.', '_' and '-'")
-        place = self.root / "scores" / name / "data.parquet"
+        place = self.score_file(name, part)
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = place.with_suffix(".draft")
         frame.write_parquet(draft)
         draft.replace(place)
         return place
+
+    def read_scores(self, name: str, schema: Mapping[str, pl.DataType], part: str = "data") -> pl.DataFrame:
+        """A score's rows; none, typed by `schema`, where there are none yet."""
+        place = self.score_file(name, part)
+        return pl.read_parquet(place) if place.exists() else pl.DataFrame(schema=dict(schema))
+
+    @contextmanager
+    def scoring(self, name: str) -> Iterator[None]:
+        """Alone with one score: nobody else judges, keeps or replaces it meanwhile."""
+        with journal.lock(journal.lock_path(self.root, f"scores-{name}")):
+            yield
 
     def reports(self) -> list[LoadReport]:
         """The reports of all loads but micro-batches, oldest first."""

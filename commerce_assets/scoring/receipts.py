@@ -15,7 +15,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -126,6 +126,17 @@ class Bounds:
     may_be_empty: bool = False
 
 
+class Before(Protocol):
+    """What is asked of the receipt accepted last."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def as_of_on(self) -> date: ...
+    @property
+    def monitored(self) -> Mapping[str, float]: ...
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a score's rows may be used, and if not, why: every reason in words that say what to do."""
@@ -137,7 +148,7 @@ class Verdict:
         return not self.reasons
 
 
-def judge(receipt: Receipt, rows: pl.DataFrame, before: Receipt | None, bounds: Bounds, now: datetime) -> Verdict:
+def judge(receipt: Receipt, rows: pl.DataFrame, before: Before | None, bounds: Bounds, now: datetime) -> Verdict:
     """The verdict on a run of a score, given the receipt accepted `before` it (None: the first)."""
     reasons = [
         *_unusable_rows(receipt, rows, bounds),
@@ -246,7 +257,7 @@ def _worse_than_baseline(receipt: Receipt, bounds: Bounds) -> list[str]:
     return reasons
 
 
-def _drift(receipt: Receipt, before: Receipt | None, bounds: Bounds) -> list[str]:
+def _drift(receipt: Receipt, before: Before | None, bounds: Bounds) -> list[str]:
     if before is None or before.version != receipt.version:
         return []
     reasons = []

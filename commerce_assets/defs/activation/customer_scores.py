@@ -1,13 +1,12 @@
 """The push of customer scores to the storefront: metafields and lifecycle tags of exactly the customers whose values changed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
 from commerce_assets.config import load_settings
 from commerce_assets.defs import automation
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["activation", "shopify", "customer_scores"])
 SYNC_MODEL = dg.AssetKey(["warehouse", "sync", "sync_shopify__customer_scores"])
+SCORES = ("customer_rfm",)
+"""What the sync's model is made of."""
 
 
 class PushConfig(dg.Config):
@@ -52,7 +53,7 @@ def customer_scores_push(gate_before: Callable[[Sequence[dg.AssetKey]], Gate]) -
         context: dg.AssetExecutionContext, config: PushConfig, storefront: Storefront, warehouse: Warehouse, lake: LakeFolder
     ) -> Iterator[Any]:
         gate.refuse_when_shut(context.instance, "push of customer scores")
-        refuse_stale_scores(lake, datetime.now(UTC), timedelta(hours=load_settings().scores_max_age_hours))
+        refuse_without_receipts(lake, SCORES, datetime.now(UTC), "push of customer scores")
         report = push_scores(storefront, warehouse, dry_run=config.dry_run, requested_by=context.run_id, say=context.log.info)
         if config.dry_run:
             context.log.info(f"dry run, nothing written: {report.planned:,} of {report.desired:,} customers would be")
@@ -85,28 +86,12 @@ def push_scores(
         )
 
 
-def refuse_stale_scores(lake: LakeFolder, now: datetime, max_age: timedelta) -> None:
-    """Fail, without a retry, when there are no scores or the newest are older than `max_age`."""
-    scored_at = newest_score(lake)
-    if scored_at is None:
-        raise dg.Failure(
-            "push of customer scores refused: there are no scores yet; materialise scores/customer_rfm first", allow_retries=False
-        )
-    if now - scored_at > max_age:
-        age_hours = (now - scored_at).total_seconds() / 3600
-        raise dg.Failure(
-            f"push of customer scores refused: the scores are {age_hours:.1f} h old, more than the {max_age.total_seconds() / 3600:.0f} h allowed "
-            "(COMMERCE_SCORES_MAX_AGE_HOURS); materialise scores/customer_rfm and the sync model, then push",
-            metadata={"scored_at": dg.MetadataValue.timestamp(scored_at)},
-            allow_retries=False,
-        )
+def refuse_without_receipts(lake: LakeFolder, scores: Sequence[str], now: datetime, what: str) -> None:
+    """Fail, without a retry, when a score behind the push has no accepted receipt in force."""
+    from commerce_assets.service.scores.running import why_not_pushed
 
-
-def newest_score(lake: LakeFolder) -> datetime | None:
-    """When the newest row of scores/customer_rfm was computed."""
-    files = sorted((lake.open().root / "scores" / "customer_rfm").glob("*.parquet"))
-    newest = pl.scan_parquet(files).select(pl.col("scored_at").max()).collect().item() if files else None
-    return newest if isinstance(newest, datetime) else None
+    if reasons := why_not_pushed(lake.open(), scores, now):
+        raise dg.Failure(f"{what} refused: {'; '.join(reasons)}", allow_retries=False)
 
 
 def report_metadata(report: "PushReport") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""dbt as three assets' worth of steps: everything up to the marts; the sync models, which read scores and so come after them; and the
+"""dbt as three assets' worth of steps: everything up to the marts; what reads scores (sync models, some marts) and so comes after them; and the
 figures of the platform itself, which read the copies of its books and so come after both."""
 
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from commerce_assets.defs.names import WAREHOUSE_POOL
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.warehouse.translator import HouseTranslator
 from commerce_assets.observability.tables import TABLES
-from commerce_assets.scoring import RFM_SCHEMA
+from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.running import ensure_scores, score_relations
 from commerce_assets.warehouse.dbt import DbtFiles, environment_of
 from commerce_assets.warehouse.lineage import LineageCache, Relation, lake_columns
 from commerce_assets.warehouse.masking import quote
@@ -24,7 +25,6 @@ BEHIND_SCORES = "source:scores+"
 """Models that read scores, and all behind them."""
 FIGURES = "source:observability+"
 """Models that read the copies of the books, and all behind them."""
-SCORES: Relation = ("scores", "customer_rfm")
 KEPT_RUNS = 10
 """Artifact folders of dbt invocations kept under the data root."""
 
@@ -60,7 +60,9 @@ def dbt_definitions(files: DbtFiles, manifest: dict[str, Any]) -> list[dg.Assets
     def dbt_sync_models(
         context: dg.AssetExecutionContext, config: BuildConfig, dbt: DbtCliResource, lake: LakeFolder, warehouse: Warehouse
     ) -> Iterator[Any]:
-        with lake.open().reading():
+        opened = lake.open()
+        ensure_scores(opened, JOBS.values())
+        with opened.reading():
             yield from _build(context, config, dbt, warehouse, files, manifest)
 
     @dbt_assets(manifest=manifest, select=FIGURES, name="dbt_ops_models", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL)
@@ -117,7 +119,7 @@ def _described(events: list[Any], warehouse: Warehouse, files: DbtFiles, run_fol
     with warehouse.reading() as connection:
         counts = _row_counts(connection, nodes)
         copies: dict[Relation, tuple[str, ...]] = {("observability", name): tuple(schema) for name, schema in TABLES.items()}
-        columns = {**lake_columns(), **copies, SCORES: tuple(RFM_SCHEMA), **_built_columns(connection)}
+        columns = {**lake_columns(), **copies, **score_relations(JOBS.values()), **_built_columns(connection)}
     lineage = _lineage(nodes, columns, files, run_folder, manifest)
     for event in events:
         if isinstance(event, dg.Output):

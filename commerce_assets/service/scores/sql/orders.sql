@@ -1,4 +1,5 @@
--- What RFM reads: every order of the mart, with what says whether it is a sale. A deleted order counts as a cancelled
+-- What customers are scored from: every order of the mart, with what says whether it is a sale. A deleted order
+-- counts as a cancelled
 -- one.
 select
     order_id,

@@ -1,0 +1,83 @@
+"""Scores as assets: accepted runs show their receipt; refused ones fail, materialise nothing and shut the check."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from score_jobs import job
+
+from commerce_assets.defs import automation
+from commerce_assets.defs.activation.customer_scores import refuse_without_receipts
+from commerce_assets.defs.resources import LakeFolder, Warehouse
+from commerce_assets.defs.scoring.score_asset import Shown, as_image, score_asset, score_key
+from commerce_assets.service.scores.running import Moment, ScoreJob
+
+SHOWN = Shown("Churn of everyone.", 2, "customers", (), automation.when_upstream_changed(), None)
+KEY = score_key("churn")
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> dict[str, object]:
+    duckdb.connect(str(tmp_path / "build.duckdb")).close()
+    return {
+        "warehouse": Warehouse(build_path=str(tmp_path / "build.duckdb")),
+        "lake": LakeFolder(root=str(tmp_path / "lake"), max_reject_rate=0.05),
+    }
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run(made: ScoreJob, resources: dict[str, object], instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return dg.materialize([score_asset(made, SHOWN)], resources=resources, instance=instance, raise_on_error=False)
+
+
+def test_an_accepted_run_shows_its_receipt(resources: dict[str, object], instance: dg.DagsterInstance) -> None:
+    result = run(job(), resources, instance)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.materialization.metadata
+    assert metadata["model"].value == "constant"
+    assert metadata["dagster/row_count"].value == 2
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed
+    assert check.blocking
+
+
+def test_a_refused_run_fails_without_a_materialisation_and_its_check_is_an_error(
+    resources: dict[str, object], instance: dg.DagsterInstance
+) -> None:
+    result = run(job(is_converged=False), resources, instance)
+    assert not result.success
+    assert result.get_asset_materialization_events() == []
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.ERROR
+    assert "did not converge" in (check.description or "")
+
+
+def test_a_push_is_refused_without_a_retry_when_no_receipt_is_in_force(tmp_path: Path, resources: dict[str, object]) -> None:
+    lake = LakeFolder(root=str(tmp_path / "lake"), max_reject_rate=0.05)
+    from score_jobs import NOW
+
+    with pytest.raises(dg.Failure, match=r"push of scores refused: there is no accepted scores/churn yet") as raised:
+        refuse_without_receipts(lake, ["churn"], NOW, "push of scores")
+    assert not raised.value.allow_retries
+
+
+def test_a_fresh_accepted_run_may_be_pushed(resources: dict[str, object], instance: dg.DagsterInstance) -> None:
+    run(job(), resources, instance)
+    lake = resources["lake"]
+    assert isinstance(lake, LakeFolder)
+    from commerce_assets.config import Settings
+
+    refuse_without_receipts(lake, ["churn"], Moment.now(Settings()).scored_at, "push of scores")
+
+
+def test_images_lie_in_the_metadata_itself() -> None:
+    assert as_image(b"png").value.startswith("![plot](data:image/png;base64,")

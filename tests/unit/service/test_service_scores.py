@@ -1,0 +1,113 @@
+"""How scores are run: rows replace those before only when their receipt is accepted, and always name it."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from score_jobs import BESIDE, NOW, SCHEMA, inputs, job
+
+from commerce_assets.contracts import TABLES
+from commerce_assets.lake import Lake
+from commerce_assets.scoring.receipt_rows import RECEIPT_SCHEMA
+from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.running import (
+    RECEIPTS,
+    ensure_scores,
+    in_force,
+    query,
+    run_score,
+    why_not_pushed,
+    with_receipt_id,
+)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path)
+
+
+def rows(lake: Lake) -> pl.DataFrame:
+    return lake.read_scores("churn", SCHEMA)
+
+
+def test_an_accepted_run_keeps_rows_tables_receipt_and_folds(lake: Lake) -> None:
+    outcome = run_score(job(), inputs(), lake)
+    assert outcome.verdict.is_accepted
+    assert rows(lake)["receipt_id"].unique().to_list() == [outcome.scored.receipt.receipt_id]
+    assert lake.read_scores(BESIDE.name, {}).columns == ["bin", "receipt_id"]
+    assert lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part="churn")["is_accepted"].to_list() == [True]
+    found = in_force(lake, "churn")
+    assert found is not None
+    assert found.receipt_id == outcome.scored.receipt.receipt_id
+
+
+def test_a_refused_run_leaves_the_rows_before_and_is_on_record(lake: Lake) -> None:
+    run_score(job(), inputs(), lake)
+    before = rows(lake)
+    outcome = run_score(job(0.6, is_converged=False), inputs(1), lake)
+    assert not outcome.verdict.is_accepted
+    assert rows(lake).equals(before)
+    kept = lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part="churn")
+    assert kept["is_accepted"].to_list() == [True, False]
+    assert "did not converge" in kept["refused_because"].to_list()[1][0]
+
+
+def test_drift_is_refused_until_it_is_accepted_by_name_which_stays_on_the_receipt(lake: Lake) -> None:
+    run_score(job(0.2), inputs(), lake)
+    assert not run_score(job(0.9), inputs(1), lake).verdict.is_accepted
+    outcome = run_score(job(0.9), inputs(2), lake, accept_drift=True)
+    assert outcome.is_drift_accepted
+    assert lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part="churn")["is_drift_accepted"].to_list() == [False, False, True]
+    assert run_score(job(0.91), inputs(3), lake).verdict.is_accepted, "what was accepted is what later runs are held against"
+
+
+def test_accepting_drift_accepts_nothing_else(lake: Lake) -> None:
+    assert not run_score(job(is_converged=False), inputs(), lake, accept_drift=True).verdict.is_accepted
+
+
+def test_killed_before_its_rows_lie_there_a_run_leaves_rows_with_a_known_receipt(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_score(job(), inputs(), lake)
+    write = Lake.write_scores
+
+    def killed(self: Lake, name: str, frame: pl.DataFrame, part: str = "data") -> Path:
+        if name == "churn":
+            raise KeyboardInterrupt
+        return write(self, name, frame, part)
+
+    monkeypatch.setattr(Lake, "write_scores", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_score(job(0.55), inputs(1), lake)
+    found = in_force(lake, "churn")
+    assert found is not None
+    assert found.scored_at == NOW
+
+
+def test_a_push_needs_a_receipt_in_force(lake: Lake) -> None:
+    assert "no accepted scores/churn yet" in why_not_pushed(lake, ["churn"], NOW)[0]
+    run_score(job(), inputs(), lake)
+    assert why_not_pushed(lake, ["churn"], inputs(26).moment.scored_at) == []
+    (expired,) = why_not_pushed(lake, ["churn"], inputs(30).moment.scored_at)
+    assert "30.0 h old, valid until 2026-11-29 06:25 UTC" in expired
+
+
+def test_a_push_refuses_after_a_refused_run_and_says_why(lake: Lake) -> None:
+    run_score(job(), inputs(), lake)
+    run_score(job(is_converged=False), inputs(1), lake)
+    (reason,) = why_not_pushed(lake, ["churn"], inputs(2).moment.scored_at)
+    assert "the newest run of scores/churn was refused: constant did not converge" in reason
+
+
+def test_scores_that_were_never_made_are_typed_and_empty_and_refused_by_a_push(lake: Lake) -> None:
+    ensure_scores(lake, [job()])
+    assert dict(rows(lake).schema) == with_receipt_id(SCHEMA)
+    assert rows(lake).is_empty()
+    assert why_not_pushed(lake, ["churn"], NOW)
+
+
+def test_every_score_describes_every_column_and_reads_queries_that_are_there() -> None:
+    for made in JOBS.values():
+        for schema, columns in ((made.schema, made.columns), *((kept.schema, kept.columns) for kept in made.tables.values())):
+            assert set(schema) == set(columns), made.name
+            assert all(columns.values()), made.name
+        assert all(query(name) for name in made.queries)
+        assert set(made.families) <= {table.family for table in TABLES}
