@@ -33,14 +33,24 @@ currency (ties together), and more than the median customer. `is_high_value_laps
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
 
 from commerce_assets.scoring.errors import ScoringError
+from commerce_assets.scoring.transactions import (
+    MONEY,
+    by_customer,
+    checked_orders,
+    customer_totals,
+    sales_of,
+)
+from commerce_assets.scoring.transactions import (
+    ORDER_COLUMNS as ORDER_COLUMNS,
+)
 
 VERSION = "rfm-1"
-MONEY = pl.Decimal(18, 4)
 
 SEGMENT_GRID: dict[int, tuple[str, str, str, str, str]] = {
     5: ("new", "potential_loyalist", "potential_loyalist", "champions", "champions"),
@@ -52,18 +62,6 @@ SEGMENT_GRID: dict[int, tuple[str, str, str, str, str]] = {
 """Recency score -> segment by FM score 1 to 5."""
 SEGMENTS: tuple[str, ...] = tuple(dict.fromkeys(name for row in SEGMENT_GRID.values() for name in row))
 LIFECYCLES: tuple[str, ...] = ("new", "active", "at_risk", "lapsed")
-
-ORDER_COLUMNS: dict[str, str] = {
-    "order_id": "Order id.",
-    "customer_id": "Customer id; null for a guest.",
-    "ordered_on": "UTC day of the order (or `ordered_at`, a UTC moment).",
-    "net_amount": "Value after discounts, refunds and tax, DECIMAL.",
-    "currency_code": "Currency of the value (ISO 4217).",
-    "is_cancelled": "Optional: the order was cancelled.",
-    "is_test": "Optional: the order was placed in test mode.",
-    "loaded_at": "Optional: when the row was landed, for the receipt.",
-}
-"""What `score_customers` reads."""
 
 _COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
     ("customer_id", pl.Int64(), "Customer id (numeric part of the gid)."),
@@ -141,9 +139,7 @@ def score_customers(
     settings = settings or RfmSettings()
     if scored_at.tzinfo is None:
         raise ScoringError("scored_at has no time zone: pass a UTC moment")
-    labelled = _with_exclusions(_checked(orders), as_of)
-    excluded = dict(labelled.filter(pl.col("excluded").is_not_null()).group_by("excluded").len().sort("excluded").iter_rows())
-    sales = labelled.filter(pl.col("excluded").is_null())
+    sales, excluded = sales_of(checked_orders(orders), as_of, positive_only=True)
     customers = _customers(sales, as_of)
     other_currency = sales.height - int(customers["_orders_in_currency"].sum())
     scores = _flagged(_scored(customers), settings).with_columns(
@@ -178,75 +174,19 @@ def rfm_segment(recency_score: int, frequency_score: int, monetary_score: int) -
     return SEGMENT_GRID[recency_score][(frequency_score + monetary_score + 1) // 2 - 1]
 
 
-def _checked(orders: pl.DataFrame) -> pl.DataFrame:
-    """The columns the score reads, typed, or an error that names what is missing."""
-    if "ordered_on" not in orders.columns and "ordered_at" in orders.columns:
-        orders = orders.with_columns(ordered_on=pl.col("ordered_at").dt.date())
-    missing = [name for name in ("order_id", "customer_id", "ordered_on", "net_amount", "currency_code") if name not in orders.columns]
-    if missing:
-        raise ScoringError(f"orders lack {', '.join(missing)}: select them from the mart under these names")
-    if not orders.schema["net_amount"].is_decimal():
-        raise ScoringError(f"net_amount is {orders.schema['net_amount']}, not DECIMAL: money is never scored as a float")
-    return orders.select(
-        "order_id",
-        pl.col("customer_id").cast(pl.Int64),
-        pl.col("ordered_on").cast(pl.Date),
-        pl.col("net_amount").cast(MONEY),
-        pl.col("currency_code").cast(pl.String),
-        *(pl.col(n) if n in orders.columns else pl.lit(False).alias(n) for n in ("is_cancelled", "is_test")),
-    )
-
-
-def _with_exclusions(orders: pl.DataFrame, as_of: date) -> pl.DataFrame:
-    """`excluded`: why an order is not a sale of a known customer, the first reason that fits; null where it is one."""
-    order_versions = ["order_id", "ordered_on", "net_amount", "customer_id", "currency_code", "is_cancelled", "is_test"]
-    ordered = orders.sort(order_versions, descending=[False, True, True, False, False, False, False], nulls_last=True)
-    reason = (
-        pl.when(pl.col("order_id").is_null())
-        .then(pl.lit("no_order_id"))
-        .when(~pl.col("order_id").is_first_distinct())
-        .then(pl.lit("duplicate_order"))
-        .when(pl.col("is_test").fill_null(False))
-        .then(pl.lit("test"))
-        .when(pl.col("is_cancelled").fill_null(False))
-        .then(pl.lit("cancelled"))
-        .when(pl.col("customer_id").is_null())
-        .then(pl.lit("guest"))
-        .when(pl.col("ordered_on").is_null())
-        .then(pl.lit("no_date"))
-        .when(pl.col("ordered_on") > as_of)
-        .then(pl.lit("after_as_of"))
-        .when(pl.col("currency_code").is_null())
-        .then(pl.lit("no_currency"))
-        .when(pl.col("net_amount").is_null() | (pl.col("net_amount") <= 0))
-        .then(pl.lit("not_positive"))
-        .otherwise(None)
-    )
-    return ordered.with_columns(excluded=reason)
-
-
 def _customers(sales: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """One row a customer: days, counts and value in the currency of the last sale."""
-    in_order = sales.sort("customer_id", "ordered_on", "order_id")
-    currencies = in_order.group_by("customer_id", maintain_order=True).agg(pl.col("currency_code").last().alias("_currency"))
-    in_currency = pl.col("currency_code") == pl.col("_currency")
-    return (
-        in_order.join(currencies, on="customer_id", how="left")
-        .group_by("customer_id", maintain_order=True)
-        .agg(
-            pl.len().cast(pl.Int64).alias("order_count"),
-            pl.col("ordered_on").min().alias("_first_on"),
-            pl.col("ordered_on").max().alias("_last_on"),
-            pl.col("ordered_on").n_unique().cast(pl.Int64).alias("_days_bought"),
-            pl.col("net_amount").filter(in_currency).sum().cast(MONEY).alias("monetary_amount"),
-            in_currency.sum().alias("_orders_in_currency"),
-            pl.col("_currency").first().alias("currency_code"),
-        )
-        .with_columns(
-            recency_days=(pl.lit(as_of) - pl.col("_last_on")).dt.total_days(),
-            _days_since_first=(pl.lit(as_of) - pl.col("_first_on")).dt.total_days(),
-            _span_days=(pl.col("_last_on") - pl.col("_first_on")).dt.total_days(),
-        )
+    everything, in_currency = customer_totals(by_customer(sales))
+    return everything.select(
+        "customer_id",
+        pl.col("sale_count").alias("order_count"),
+        pl.col("day_count").alias("_days_bought"),
+        in_currency["amount"].alias("monetary_amount"),
+        in_currency["sale_count"].alias("_orders_in_currency"),
+        in_currency["currency_code"],
+        recency_days=(pl.lit(as_of) - pl.col("last_on")).dt.total_days(),
+        _days_since_first=(pl.lit(as_of) - pl.col("first_on")).dt.total_days(),
+        _span_days=(pl.col("last_on") - pl.col("first_on")).dt.total_days(),
     )
 
 
@@ -254,9 +194,13 @@ def _scored(customers: pl.DataFrame) -> pl.DataFrame:
     """Quintiles. Integer arithmetic throughout, so that no rounding can part a tie."""
     everyone, in_currency = pl.len(), pl.len().over("currency_code")
     monetary = pl.col("monetary_amount")
-    # Rank r of n, from 0: the score is 1 + floor(5 r / n). Twice the middle of a tie is its lowest plus its highest rank.
-    recency_twice = pl.col("recency_days").rank("min", descending=True) + pl.col("recency_days").rank("max", descending=True) - 2
-    monetary_twice = monetary.rank("min").over("currency_code") + monetary.rank("max").over("currency_code") - 2
+    if customers["currency_code"].n_unique() < 2:
+        monetary_rank, in_currency = monetary.rank("average"), everyone
+    else:
+        monetary_rank = monetary.rank("average").over("currency_code")
+    # Rank r of n, from 0: the score is 1 + floor(5 r / n). Twice the middle of a tie is a whole number, which a float holds exactly.
+    recency_twice = 2 * pl.col("recency_days").rank("average", descending=True) - 2
+    monetary_twice = 2 * monetary_rank - 2
     return customers.with_columns(
         recency_score=1 + 5 * recency_twice.cast(pl.Int64) // (2 * everyone),
         frequency_score=1 + 5 * (pl.col("order_count").rank("min").cast(pl.Int64) - 1) // everyone,
@@ -305,19 +249,15 @@ def _flagged(customers: pl.DataFrame, settings: RfmSettings) -> pl.DataFrame:
 
 def _vip_thresholds(customers: pl.DataFrame, vip_value_share: float) -> pl.DataFrame:
     """A currency's smallest value that is still a VIP's, and its lower median."""
-    values = customers.select("currency_code", "monetary_amount").sort("currency_code", "monetary_amount", descending=[False, True])
     # Whole units of the fourth decimal: sums of integers do not depend on the order of the rows.
-    units = (pl.col("monetary_amount") * 10_000).cast(pl.Int64)
-    before = (units.cum_sum() - units).over("currency_code")
-    total = units.sum().over("currency_code")
-    return (
-        values.with_columns(_is_in=before < total * vip_value_share)
-        .group_by("currency_code", maintain_order=True)
-        .agg(
-            pl.col("monetary_amount").filter("_is_in").min().alias("_vip_from"),
-            pl.col("monetary_amount").sort().get((pl.len() - 1) // 2).alias("_median"),
-        )
-    )
+    units = customers.select("currency_code", _units=(pl.col("monetary_amount") * 10_000).cast(pl.Int64))
+    lines = []
+    for currency in units["currency_code"].unique().sort():
+        values = units.filter(pl.col("currency_code") == currency)["_units"].sort(descending=True)
+        is_in = values.cum_sum() - values < int(values.sum()) * vip_value_share
+        least, median = values.filter(is_in)[-1], values[values.len() - 1 - (values.len() - 1) // 2]
+        lines.append((currency, Decimal(least).scaleb(-4), Decimal(median).scaleb(-4)))
+    return pl.DataFrame(lines, schema={"currency_code": pl.String, "_vip_from": MONEY, "_median": MONEY}, orient="row")
 
 
 def _counts(scores: pl.DataFrame, column: str) -> dict[str, int]:
