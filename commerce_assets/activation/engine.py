@@ -144,12 +144,17 @@ class _Tally:
     unknown: int = 0
     resolved: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
+    """Skipped though they are there, by reason."""
 
     def add(self, result: RowResult) -> None:
         if result.outcome == "succeeded":
             self.succeeded += 1
-        elif result.outcome == "skipped":
+        elif result.outcome == "skipped" and result.is_gone:
             self.gone += 1
+        elif result.outcome == "skipped":
+            reason = result.reason or "no reason given"
+            self.left[reason] = self.left.get(reason, 0) + 1
         elif result.outcome == "unknown":
             self.unknown += 1
         else:
@@ -265,7 +270,10 @@ class _Run:
         counts["request"] = self.destination.meter.requests
         if report:
             planned = {"desired": report.desired, "create": report.creates, "update": report.updates, "remove": report.removals}
-            counts |= planned | {"unchanged": report.unchanged, "skipped": sum(report.skipped.values()) + tally.gone}
+            counts |= planned | {
+                "unchanged": report.unchanged,
+                "skipped": sum(report.skipped.values()) + tally.gone + sum(tally.left.values()),
+            }
         self.ledger.finish_run(self.run_id, status, counts, f"{type(error).__name__}: {error}"[:1000] if error else None)
 
     def _report(self, report: PushReport, status: str, started: float) -> PushReport:
@@ -273,6 +281,7 @@ class _Run:
         return replace(
             report,
             status=status,
+            skipped={**report.skipped, **tally.left},
             succeeded=tally.succeeded,
             failed=tally.failed,
             gone=tally.gone,

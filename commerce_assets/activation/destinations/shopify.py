@@ -1,12 +1,12 @@
-"""Shopify customers as a destination: metafields and tags of our own, nothing else of theirs.
+"""Shopify's customers and products as destinations: metafields (and on customers tags) of our own, nothing else of theirs.
 
-What is written is the difference to what the customer holds as far as the ledger knows; where it knows nothing (a customer new to the
-sync), the customer is read first, which also finds the deleted ones before they could spoil a batch. `metafieldsSet` is atomic a call:
-the rows an error names are taken out and the rest is sent again, so that one bad customer never stops the others. Tags are added and
+What is written is the difference to what the object holds as far as the ledger knows; where it knows nothing (one new to the
+sync), the object is read first, which also finds the deleted ones before they could spoil a batch. `metafieldsSet` is atomic a call:
+the rows an error names are taken out and the rest is sent again, so that one bad record never stops the others. Tags are added and
 removed one by one (`customerUpdate` would overwrite the merchant's), and only tags that start with one of our prefixes are ours.
 Metafields go first: a tag is what starts a campaign, and the campaign reads the metafields.
 
-Above a threshold the same writes go through bulk mutations, one customer a line; customers that the ledger does not know are then not
+Above a threshold the same writes go through bulk mutations, one object a line; objects that the ledger does not know are then not
 read first. A bulk mutation that outlives its process is waited for before anything is read back (`settle`).
 """
 
@@ -15,17 +15,34 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib.resources import files
 from math import ceil
 from typing import Any, Protocol
 
+from commerce_assets.activation.destinations.shopify_mapping import (
+    CustomerMapping,
+    MetafieldTarget,
+    OwnerMapping,
+    ProductMapping,
+    canonical,
+)
 from commerce_assets.activation.errors import DestinationError, DestinationUnavailableError
 from commerce_assets.activation.records import Change, Estimate, Fields, Meter, RowResult
 
+__all__ = [
+    "BulkLine",
+    "BulkMutation",
+    "CustomerMapping",
+    "MetafieldTarget",
+    "ProductMapping",
+    "ShopifyAdmin",
+    "ShopifyCustomers",
+    "ShopifyProducts",
+]
+
 METAFIELDS_A_CALL = 25
-CUSTOMERS_A_READ = 50
+OBJECTS_A_READ = 50
 TAGS_A_CALL = 250
 MAX_TAG_LENGTH = 255
 DIRECT_CHUNK_ROWS = 250
@@ -37,6 +54,7 @@ FAILED_CALLS_IN_A_ROW = 3
 POINTS_A_MUTATION = 10
 MESSAGE_LIMIT = 200
 SETTLE_SECONDS = 24 * 3600.0
+HELD_BY_ANOTHER = "held by somebody else"
 
 
 class ShopifyAdmin(Protocol):
@@ -61,39 +79,9 @@ BulkMutation = Callable[[str, Iterable[Mapping[str, Any]]], Iterable[BulkLine]]
 """Applies a mutation to each row of variables; `line` counts the rows from 0."""
 
 
-@dataclass(frozen=True)
-class MetafieldTarget:
-    """Where a field goes."""
-
-    field: str
-    namespace: str
-    key: str
-    type: str
-    name: str
-    description: str
-    is_carried: bool = False
-    """Written along with others, never alone."""
-
-    @property
-    def path(self) -> str:
-        return f"{self.namespace}.{self.key}"
-
-
-@dataclass(frozen=True)
-class CustomerMapping:
-    """Which fields become which metafields; `tags_field` holds our tags: lower case, sorted, joined by commas."""
-
-    metafields: tuple[MetafieldTarget, ...]
-    tags_field: str
-    managed_prefixes: tuple[str, ...]
-
-    def is_ours(self, tag: str) -> bool:
-        return tag.casefold().startswith(self.managed_prefixes)
-
-
 @dataclass
 class _Work:
-    """One customer's change on its way: what there is to do, what was done."""
+    """One object's change on its way: what there is to do, what was done."""
 
     change: Change
     held: dict[str, str | None]
@@ -120,17 +108,20 @@ class _Work:
     def gone(self) -> None:
         self.result = RowResult(self.key, "skipped", "gone at the destination", is_gone=True)
 
+    def leave(self, reason: str) -> None:
+        self.result = RowResult(self.key, "skipped", reason)
+
     def succeed(self, reason: str | None = None) -> None:
         self.result = RowResult(self.key, "succeeded", reason, dict(self.held))
 
 
-class ShopifyCustomers:
-    """The destination. `bulk` is how bulk mutations are run; without it everything goes directly."""
+class ShopifyObjects:
+    """The destination, for the owner of its mapping. `bulk` is how bulk mutations are run; without it everything goes directly."""
 
     def __init__(
         self,
         client: ShopifyAdmin,
-        mapping: CustomerMapping,
+        mapping: OwnerMapping,
         *,
         bulk: BulkMutation | None = None,
         bulk_threshold: int = 2_000,
@@ -162,28 +153,32 @@ class ShopifyCustomers:
             waited += 2.0
 
     def read(self, keys: Sequence[str]) -> Iterator[tuple[str, Fields | None]]:
-        for start in range(0, len(keys), CUSTOMERS_A_READ):
-            ids = list(keys[start : start + CUSTOMERS_A_READ])
+        for start in range(0, len(keys), OBJECTS_A_READ):
+            ids = list(keys[start : start + OBJECTS_A_READ])
             paths = [target.path for target in self.mapping.metafields]
             try:
-                nodes = self._call("customers_by_id", {"ids": ids, "first": len(paths), "keys": paths})["nodes"]
+                nodes = self._call(self.mapping.owner.read, {"ids": ids, "first": len(paths), "keys": paths})["nodes"]
             except DestinationUnavailableError:
                 raise
             except Exception as error:
-                raise DestinationUnavailableError(f"customers cannot be read back: {_text_of(error)}") from error
+                raise DestinationUnavailableError(f"{self.mapping.owner.plural} cannot be read back: {_text_of(error)}") from error
             for key, node in zip(ids, nodes, strict=True):
                 yield key, self._held(node) if node and node.get("id") else None
 
     def estimate(self, creates: int, updates: int, removals: int) -> Estimate:
-        """An upper bound: every customer with all metafields, one tag to add, and one to remove where it is known."""
+        """An upper bound: every object with all metafields and, where there are tags, one to add and one to remove where it is known."""
         written = creates + updates
         total = written + removals
-        tag_calls = written + updates + removals
+        has_tags = self.mapping.tags_field is not None
+        tag_calls = written + updates + removals if has_tags else 0
+        deletions = ceil(removals / self._objects_a_call)
         if self._goes_in_bulk(total):
-            operations = 3 * ceil(total / BULK_CHUNK_ROWS) if total else 0
-            return Estimate("bulk", BULK_CHUNK_ROWS, requests=operations * 6, points=operations * (2 * POINTS_A_MUTATION + 10))
-        set_calls, reads = ceil(written / self._customers_a_call), ceil(creates / CUSTOMERS_A_READ)
-        mutations = set_calls + tag_calls + ceil(removals / self._customers_a_call)
+            operations = (3 if has_tags else 1) * ceil(total / BULK_CHUNK_ROWS) if total else 0
+            # Metafields are deleted directly: there is no such bulk mutation.
+            points = operations * (2 * POINTS_A_MUTATION + 10) + deletions * POINTS_A_MUTATION
+            return Estimate("bulk", BULK_CHUNK_ROWS, requests=operations * 6 + deletions, points=points)
+        set_calls, reads = ceil(written / self._objects_a_call), ceil(creates / OBJECTS_A_READ)
+        mutations = set_calls + tag_calls + deletions
         read_points = creates * (2 + len(self.mapping.metafields))
         return Estimate("direct", DIRECT_CHUNK_ROWS, requests=mutations + reads, points=mutations * POINTS_A_MUTATION + read_points)
 
@@ -222,11 +217,12 @@ class ShopifyCustomers:
             if not work.is_open:
                 continue
             wanted, held = work.change.fields, work.held
-            before = tuple(tag for tag in _tags(held.get(self.mapping.tags_field)) if self.mapping.is_ours(tag))
-            after = _tags(wanted.get(self.mapping.tags_field))
-            held[self.mapping.tags_field] = _joined(before)
-            work.add = tuple(tag for tag in after if tag not in before)
-            work.remove = tuple(tag for tag in before if tag not in after)
+            if self.mapping.tags_field:
+                before = tuple(tag for tag in _tags(held.get(self.mapping.tags_field)) if self.mapping.is_ours(tag))
+                after = _tags(wanted.get(self.mapping.tags_field))
+                held[self.mapping.tags_field] = _joined(before)
+                work.add = tuple(tag for tag in after if tag not in before)
+                work.remove = tuple(tag for tag in before if tag not in after)
             differing = [target for target in self.mapping.metafields if wanted.get(target.field) != held.get(target.field)]
             if not (work.add or work.remove or any(not target.is_carried for target in differing)):
                 work.succeed("already held")
@@ -242,15 +238,23 @@ class ShopifyCustomers:
     def _read_unknown(self, works: list[_Work]) -> None:
         by_key = {work.key: work for work in works}
         for key, held in self.read(list(by_key)):
+            work = by_key[key]
             if held is None:
-                by_key[key].gone()
+                work.gone()
+            elif self.mapping.yields_to_others and self._is_anothers(work, held):
+                work.leave(HELD_BY_ANOTHER)
             else:
-                by_key[key].held.update(held)
+                work.held.update(held)
+
+    def _is_anothers(self, work: _Work, held: Fields) -> bool:
+        """Whether one of the metafields we would write holds a value that is not the one we want there."""
+        names = (target.field for target in self.mapping.metafields)
+        return any(held.get(name) is not None and held.get(name) != work.change.fields.get(name) for name in names)
 
     # --- metafields
 
     @property
-    def _customers_a_call(self) -> int:
+    def _objects_a_call(self) -> int:
         return max(1, METAFIELDS_A_CALL // max(1, len(self.mapping.metafields)))
 
     def _set_metafields(self, works: list[_Work]) -> Iterator[None]:
@@ -316,12 +320,13 @@ class ShopifyCustomers:
                 self._note_tags(work, document, some)
 
     def _note_tags(self, work: _Work, document: str, tags: Sequence[str]) -> None:
-        held = set(_tags(work.held.get(self.mapping.tags_field)))
-        held = held | set(tags) if document == "tags_add" else held - set(tags)
-        work.held[self.mapping.tags_field] = _joined(held)
+        if self.mapping.tags_field:
+            held = set(_tags(work.held.get(self.mapping.tags_field)))
+            held = held | set(tags) if document == "tags_add" else held - set(tags)
+            work.held[self.mapping.tags_field] = _joined(held)
 
     def _sort_out_gone(self, works: list[_Work]) -> None:
-        """A customer that was refused may have been deleted meanwhile: then it is skipped, not failed."""
+        """An object that was refused may have been deleted meanwhile: then it is skipped, not failed."""
         by_key = {work.key: work for work in works if work.result is not None and work.result.outcome == "failed"}
         for key, held in self.read(list(by_key)):
             if held is None:
@@ -400,11 +405,11 @@ class ShopifyCustomers:
     # --- definitions
 
     def _definitions(self, namespace: str) -> dict[str, str]:
-        """Key -> type of the customers' definitions in a namespace."""
+        """Key -> type of the definitions in a namespace."""
         found: dict[str, str] = {}
         after: str | None = None
         while True:
-            variables = {"ownerType": "CUSTOMER", "namespace": namespace, "after": after}
+            variables = {"ownerType": self.mapping.owner.type, "namespace": namespace, "after": after}
             page = self._call("metafield_definitions", variables)["metafieldDefinitions"]
             found.update((node["key"], node["type"]["name"]) for node in page["nodes"])
             if not page["pageInfo"]["hasNextPage"]:
@@ -413,28 +418,41 @@ class ShopifyCustomers:
 
     def _ensure(self, target: MetafieldTarget, found: Mapping[str, str]) -> None:
         if target.key not in found:
-            definition = {"ownerType": "CUSTOMER", "namespace": target.namespace, "key": target.key, "type": target.type}
-            definition |= {"name": target.name, "description": target.description}
-            payload = self._call("metafield_definition_create", {"definition": definition}, idempotent=True)["metafieldDefinitionCreate"]
-            errors = payload["userErrors"]
-            if not errors:
+            error = self._enable(target) if target.is_standard else self._create(target)
+            if error is None:
                 return
-            if any(error.get("code") != "TAKEN" for error in errors):
-                raise DestinationError(f"metafield definition {target.path} cannot be created: {_error_text(errors[0])}")
+            if error.get("code") != "TAKEN":
+                raise DestinationError(f"metafield definition {target.path} cannot be made: {_error_text(error)}")
             # Somebody made it between our look and our call.
             found = self._definitions(target.namespace)
         if (present := found.get(target.key)) != target.type:
             raise DestinationError(
-                f"metafield definition {target.path} of customers is of type {present}, not {target.type}: delete or rename it in the shop, then run again"
+                f"metafield definition {target.path} of {self.mapping.owner.plural} is of type {present}, not {target.type}: "
+                "delete or rename it in the shop, then run again"
             )
+
+    def _create(self, target: MetafieldTarget) -> Mapping[str, Any] | None:
+        """Make a definition of our own; the error that says most, if there is one."""
+        definition = {"ownerType": self.mapping.owner.type, "namespace": target.namespace, "key": target.key, "type": target.type}
+        definition |= {"name": target.name, "description": target.description}
+        payload = self._call("metafield_definition_create", {"definition": definition}, idempotent=True)["metafieldDefinitionCreate"]
+        return min(payload["userErrors"], key=lambda error: error.get("code") == "TAKEN", default=None)
+
+    def _enable(self, target: MetafieldTarget) -> Mapping[str, Any] | None:
+        """Enable a definition of Shopify's own; one that is enabled already is simply answered."""
+        variables = {"ownerType": self.mapping.owner.type, "namespace": target.namespace, "key": target.key}
+        document = "standard_metafield_definition_enable"
+        payload = self._call(document, variables, idempotent=True)["standardMetafieldDefinitionEnable"]
+        return min(payload["userErrors"], key=lambda error: error.get("code") == "TAKEN", default=None)
 
     # --- calls
 
     def _held(self, node: Mapping[str, Any]) -> Fields:
-        """A customer as read, in the sync's own form."""
+        """An object as read, in the sync's own form."""
         by_path = {f"{metafield['namespace']}.{metafield['key']}": metafield["value"] for metafield in node["metafields"]["nodes"]}
-        held: dict[str, str | None] = {t.field: _canonical(t.type, by_path.get(t.path)) for t in self.mapping.metafields}
-        held[self.mapping.tags_field] = _joined({tag.casefold() for tag in node["tags"] if self.mapping.is_ours(tag)})
+        held: dict[str, str | None] = {t.field: canonical(t.type, by_path.get(t.path)) for t in self.mapping.metafields}
+        if self.mapping.tags_field:
+            held[self.mapping.tags_field] = _joined({tag.casefold() for tag in node["tags"] if self.mapping.is_ours(tag)})
         return held
 
     def _mutate(self, document: str, root: str, variables: Mapping[str, Any], batch: list[_Work]) -> list[dict[str, Any]] | None:
@@ -490,6 +508,14 @@ class ShopifyCustomers:
                 yield
 
 
+class ShopifyCustomers(ShopifyObjects):
+    """Customers, by a `CustomerMapping`: metafields and tags."""
+
+
+class ShopifyProducts(ShopifyObjects):
+    """Products, by a `ProductMapping`: metafields."""
+
+
 _ROOTS = {"metafields_set": "metafieldsSet", "tags_add": "tagsAdd", "tags_remove": "tagsRemove"}
 
 
@@ -503,7 +529,7 @@ def _metafield_input(owner: str, target: MetafieldTarget, value: str) -> dict[st
 
 
 def _batches(works: Iterable[_Work], size_of: Callable[[_Work], int]) -> Iterator[list[_Work]]:
-    """Whole customers, at most 25 metafields a batch."""
+    """Whole objects, at most 25 metafields a batch."""
     batch: list[_Work] = []
     size = 0
     for work in works:
@@ -517,13 +543,10 @@ def _batches(works: Iterable[_Work], size_of: Callable[[_Work], int]) -> Iterato
 
 
 def _named_rows(errors: Sequence[Mapping[str, Any]], owner_of: Sequence[_Work]) -> list[tuple[_Work, Mapping[str, Any]]]:
-    """The works that the errors point at, by element index or by the path of the input field."""
+    """The works that the errors point at by the path of the input field. (`elementIndex` counts the elements of a list value.)"""
     named: list[tuple[_Work, Mapping[str, Any]]] = []
     for error in errors:
-        path = error.get("field") or []
-        index = error.get("elementIndex")
-        if index is None:
-            index = next((int(part) for part in path if str(part).isdigit()), None)
+        index = next((int(part) for part in error.get("field") or [] if str(part).isdigit()), None)
         if index is not None and 0 <= index < len(owner_of):
             named.append((owner_of[index], error))
     return named
@@ -535,17 +558,6 @@ def _tags(joined: str | None) -> tuple[str, ...]:
 
 def _joined(tags: Iterable[str]) -> str | None:
     return ",".join(sorted(tags)) or None
-
-
-def _canonical(metafield_type: str, value: str | None) -> str | None:
-    """A value as read, in the form it is compared in: the storefront may answer 12.50 as 12.5."""
-    if value is None or not metafield_type.startswith("number"):
-        return value
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        return value
-    return f"{number:f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:f}"
 
 
 def _error_text(error: Mapping[str, Any]) -> str:

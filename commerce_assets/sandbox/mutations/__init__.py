@@ -25,6 +25,7 @@ from commerce_assets.sandbox.mutations.products import product_delete, product_s
 from commerce_assets.sandbox.mutations.refunds import refund_create
 from commerce_assets.sandbox.mutations.segments import segment_create, segment_delete, segment_update
 from commerce_assets.sandbox.mutations.staged_uploads import UploadRefused, accept_staged_upload, staged_uploads_create
+from commerce_assets.sandbox.mutations.standard_definitions import standard_metafield_definition_enable
 from commerce_assets.sandbox.mutations.tags import tags_add, tags_remove
 from commerce_assets.sandbox.mutations.webhooks import (
     webhook_subscription_create,
@@ -57,6 +58,7 @@ MUTATIONS: dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]] = {
     "segmentDelete": segment_delete,
     "segmentUpdate": segment_update,
     "stagedUploadsCreate": staged_uploads_create,
+    "standardMetafieldDefinitionEnable": standard_metafield_definition_enable,
     "tagsAdd": tags_add,
     "tagsRemove": tags_remove,
     "webhookSubscriptionCreate": webhook_subscription_create,

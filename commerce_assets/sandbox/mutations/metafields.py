@@ -275,10 +275,10 @@ def metafield_definition_create(ctx: Context, args: dict[str, Any]) -> dict[str,
         "validations": [
             {"name": rule["name"], "type": "single_line_text_field", "value": rule["value"]} for rule in wanted.get("validations") or ()
         ],
-        "pinnedPosition": _pins(ctx, owner_type) + 1 if wanted.get("pin") else None,
+        "pinnedPosition": pins(ctx, owner_type) + 1 if wanted.get("pin") else None,
         "validationStatus": "ALL_VALID",
         "access": _access(wanted.get("access") or {}, namespace),
-        "capabilities": _capabilities(wanted.get("capabilities") or {}, kind),
+        "capabilities": capabilities_of(wanted.get("capabilities") or {}, kind),
     }
     ctx.store.put("MetafieldDefinition", definition)
     return {"createdDefinition": definition}
@@ -323,12 +323,13 @@ def _definition_errors(ctx: Context, wanted: Doc, namespace: str) -> list[Doc]:
     if not errors and wanted.get("pin"):
         if wanted.get("constraints"):
             errors.append(user_error(["definition"], "Constrained metafield definitions do not support pinning.", "UNSUPPORTED_PINNING"))
-        elif _pins(ctx, owner_type) >= PIN_LIMIT:
+        elif pins(ctx, owner_type) >= PIN_LIMIT:
             errors.append(user_error(["definition"], f"Limit of {PIN_LIMIT} pinned definitions.", "PINNED_LIMIT_REACHED"))
     return errors
 
 
-def _pins(ctx: Context, owner_type: str) -> int:
+def pins(ctx: Context, owner_type: str) -> int:
+    """How many definitions of an owner type are pinned."""
     definitions = ctx.store.iterate("MetafieldDefinition", "t.owner_type = ?", (owner_type,))
     return sum(doc.get("pinnedPosition") is not None for _, _, doc in definitions)
 
@@ -342,7 +343,8 @@ def _access(wanted: Doc, namespace: str) -> Doc:
     }
 
 
-def _capabilities(wanted: Doc, kind: str) -> Doc:
+def capabilities_of(wanted: Doc, kind: str) -> Doc:
+    """A definition's capabilities, as asked for and as its type allows."""
     enabled = {
         name: bool((wanted.get(name) or {}).get("enabled")) for name in ("adminFilterable", "smartCollectionCondition", "uniqueValues")
     }
