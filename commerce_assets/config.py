@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     value_discount_rate: float = Field(0.1, ge=0, lt=1, description="Yearly rate at which predicted value is discounted.")
     lead_time_days: float = Field(14, gt=0, description="Days from a purchase order to goods on the shelf.")
     service_level: float = Field(0.95, gt=0.5, lt=1, description="Probability not to run out before the next delivery.")
+    replenishment_policies: Path | None = Field(
+        None, description="CSV of lead times, service levels, packs and minimum orders by SKU; what it does not say, the defaults do."
+    )
     chargeback_tags: str = Field("chargeback", description="Order tags, joined by commas, that say an order was charged back.")
     review_capacity_rate: float = Field(0.02, gt=0, le=1, description="Share of orders that people can review for risk.")
     bulk_push_threshold: int = Field(250, gt=0, description="Customers to write above which the push uses a bulk mutation.")

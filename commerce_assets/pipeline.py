@@ -20,6 +20,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from commerce_assets.config import Settings
 from commerce_assets.defs.activation.customer_scores import KEY as PUSH_KEY
 from commerce_assets.defs.activation.customer_scores import push_scores
+from commerce_assets.defs.activation.product_recommendations import KEY as LISTS_KEY
 from commerce_assets.defs.automation import RANGE_END_TAG, RANGE_START_TAG
 from commerce_assets.defs.dagster_home import open_instance, quick_storage
 from commerce_assets.defs.observability.books import EVENT_LOG, STOCK_BOOKS
@@ -75,6 +76,9 @@ class PipelineSummary:
     checks_warned: int = 0
     checks_failed: int = 0
     customers_scored: int = 0
+    scores: dict[str, str] = field(default_factory=dict)
+    """Score -> rows, model and, where there is one, why a simpler model was used."""
+    products_pushed: int = 0
     values_pushed: int = 0
     values_unchanged: int = 0
     values_failed: int = 0
@@ -101,6 +105,8 @@ class PipelineSummary:
             f"checks             {self.checks_passed:,} passed, {self.checks_warned:,} warned, {self.checks_failed:,} failed",
             f"customers scored   {self.customers_scored:,}",
             f"customers pushed   {self.values_pushed:,} ({self.values_unchanged:,} unchanged, {self.values_failed:,} failed)",
+            f"products pushed    {self.products_pushed:,}",
+            *(f"  scores/{name:<24}{words}" for name, words in self.scores.items()),
             "seconds            "
             + ", ".join(f"{stage.name} {stage.seconds:.1f}" for stage in self.stages)
             + f"; {self.seconds:.1f} in all",
@@ -206,7 +212,7 @@ def _build_and_activate(pipeline: "_Pipeline", summary: PipelineSummary) -> None
         ("sync models", pipeline.models("dbt_sync_models"), "dbt builds and tests what is to be pushed"),
         ("figures", [EVENT_LOG, STOCK_BOOKS, *pipeline.models("dbt_ops_models")], "measuring the platform itself"),
         ("publish", [PUBLISHED_KEY], "copying, auditing and publishing the warehouse"),
-        ("push", [PUSH_KEY], "pushing scores to the storefront"),
+        ("push", [PUSH_KEY, LISTS_KEY], "pushing scores and recommendations to the storefront"),
     ]
     needs = {"scores": "warehouse", "sync models": "warehouse", "figures": "warehouse", "publish": "warehouse", "push": "sync models"}
     done: dict[str, bool] = {}
@@ -231,13 +237,18 @@ def _note(summary: PipelineSummary, name: str, result: dg.ExecuteInProcessResult
         summary.tables_built += len(built)
     elif name == "scores":
         summary.customers_scored = int(_metadata(result, RFM_KEY).get("dagster/row_count", 0))
+        for key in SCORE_KEYS:
+            if metadata := _metadata(result, key):
+                instead = f"; simpler: {metadata['fallback']}" if "fallback" in metadata else ""
+                summary.scores[key.path[-1]] = f"{int(metadata['dagster/row_count']):>9,} rows by {metadata['model']}{instead}"
     elif name == "publish":
         summary.published_version = _metadata(result, PUBLISHED_KEY).get("version")
     elif name == "push":
-        metadata = _metadata(result, PUSH_KEY)
+        metadata, lists = _metadata(result, PUSH_KEY), _metadata(result, LISTS_KEY)
+        summary.products_pushed = int(lists.get("succeeded", 0))
         summary.values_pushed = int(metadata.get("succeeded", 0))
         summary.values_unchanged = int(metadata.get("unchanged", 0))
-        summary.values_failed = int(metadata.get("failed", 0))
+        summary.values_failed = int(metadata.get("failed", 0)) + int(lists.get("failed", 0))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The sync `customer_scores`: segment, lifecycle, value and tags of each scored customer, on the storefront's customer.
 
-What decides whether a customer is written: rfm_segment, lifecycle, monetary_value, is_vip and the tags. `scored_as_of` is only written
-along with one of them: the day a score was computed moves every day, and rewriting every customer for that would be noise for the shop
-and its apps. So `scored_as_of` on a customer says since when the other values hold.
+What decides whether a customer is written: rfm_segment, lifecycle, monetary_value, is_vip, vip_tier, churn_risk (a band, not the chance
+itself) and the tags. `scored_as_of`, predicted_value and next_order_on are only written along with one of them: they move a little every
+day, and rewriting every customer for that would be noise for the shop and its apps. So `scored_as_of` on a customer says since when the
+other values hold.
 """
 
 from collections.abc import Callable
@@ -31,6 +32,22 @@ MAPPING = CustomerMapping(
         ),
         MetafieldTarget("is_vip", NAMESPACE, "is_vip", "boolean", "VIP", "Among the customers who bring the first share of the value."),
         MetafieldTarget(
+            "vip_tier", NAMESPACE, "vip_tier", "single_line_text_field", "VIP tier", "platinum, gold, silver or none, by share of value."
+        ),
+        MetafieldTarget("churn_risk", NAMESPACE, "churn_risk", "single_line_text_field", "Churn risk", "low, medium or high."),
+        MetafieldTarget(
+            "predicted_value",
+            NAMESPACE,
+            "predicted_value",
+            "number_decimal",
+            "Predicted value",
+            "Expected net value of the orders to come.",
+            is_carried=True,
+        ),
+        MetafieldTarget(
+            "next_order_on", NAMESPACE, "next_order_on", "date", "Next order", "When the next order is to be expected.", is_carried=True
+        ),
+        MetafieldTarget(
             "scored_as_of", NAMESPACE, "scored_as_of", "date", "Scored as of", "Since when the other values hold.", is_carried=True
         ),
     ),
@@ -40,8 +57,8 @@ MAPPING = CustomerMapping(
 SYNC = Sync(
     destination="shopify",
     name="customer_scores",
-    mapped=("rfm_segment", "lifecycle", "monetary_value", "is_vip", "tags"),
-    carried=("scored_as_of",),
+    mapped=("rfm_segment", "lifecycle", "monetary_value", "is_vip", "vip_tier", "churn_risk", "tags"),
+    carried=("predicted_value", "next_order_on", "scored_as_of"),
 )
 DESIRED_COLUMNS: dict[str, str] = {
     "customer_gid": "gid://shopify/Customer/<id>.",
@@ -49,6 +66,10 @@ DESIRED_COLUMNS: dict[str, str] = {
     "lifecycle": "new, active, at_risk or lapsed.",
     "is_vip": "VIP flag.",
     "monetary_value_amount": "Net value, DECIMAL.",
+    "vip_tier": "platinum, gold, silver or none.",
+    "churn_risk": "low, medium or high.",
+    "predicted_value_amount": "Expected net value to come, DECIMAL.",
+    "next_order_expected_on": "Day of the next order, or null.",
     "as_of_on": "Day the score describes.",
     "lifecycle_tags": "Tags the customer should have: a list, or text joined by commas.",
 }
@@ -84,23 +105,31 @@ def as_records(scores: pl.DataFrame) -> pl.DataFrame:
     missing = [name for name in DESIRED_COLUMNS if name not in scores.columns]
     if missing:
         raise DesiredStateError(f"{SYNC.destination}/{SYNC.name}: the desired frame lacks {', '.join(missing)}")
-    if not (scores.schema["monetary_value_amount"].is_decimal() or scores.schema["monetary_value_amount"].is_integer()):
-        raise DesiredStateError(
-            f"monetary_value_amount is {scores.schema['monetary_value_amount']}, not DECIMAL: money never travels as a float"
-        )
+    for name in ("monetary_value_amount", "predicted_value_amount"):
+        if not (scores.schema[name].is_decimal() or scores.schema[name].is_integer()):
+            raise DesiredStateError(f"{name} is {scores.schema[name]}, not DECIMAL: money never travels as a float")
     gid = pl.col("customer_gid").cast(pl.String)
-    cents = pl.col("monetary_value_amount").cast(pl.Decimal(38, 4)).round(2).cast(pl.Decimal(38, 2)).cast(pl.String)
     records = scores.select(
         record_key=pl.when(gid.str.contains(r"^gid://shopify/Customer/[0-9]+$")).then(gid),
         rfm_segment=pl.col("rfm_segment").cast(pl.String),
         lifecycle=pl.col("lifecycle").cast(pl.String),
-        monetary_value=cents.str.strip_chars_end("0").str.strip_chars_end("."),
+        monetary_value=_money_as_text("monetary_value_amount"),
         is_vip=pl.col("is_vip").replace_strict({True: "true", False: "false"}, return_dtype=pl.String),
+        vip_tier=pl.col("vip_tier").cast(pl.String),
+        churn_risk=pl.col("churn_risk").cast(pl.String),
         tags=_tags_as_text(scores),
+        predicted_value=_money_as_text("predicted_value_amount"),
+        next_order_on=pl.col("next_order_expected_on").cast(pl.Date).cast(pl.String),
         scored_as_of=pl.col("as_of_on").cast(pl.Date).cast(pl.String),
     )
     _refuse_foreign_tags(records)
     return records
+
+
+def _money_as_text(name: str) -> pl.Expr:
+    """Whole cents, without zeros at the end: as the storefront gives it back."""
+    cents = pl.col(name).cast(pl.Decimal(38, 4)).round(2).cast(pl.Decimal(38, 2)).cast(pl.String)
+    return cents.str.strip_chars_end("0").str.strip_chars_end(".")
 
 
 def _tags_as_text(scores: pl.DataFrame) -> pl.Series:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commerce_assets.cli import events, sandbox
+from commerce_assets.cli import events, sandbox, score
 from commerce_assets.cli.output import Json, as_table, show
 from commerce_assets.config import load_settings
 
@@ -21,6 +21,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(events.webhooks_app, name="webhooks")
 app.add_typer(events.dlq_app, name="dlq")
+app.add_typer(score.app, name="score")
 for command in (events.serve, events.worker, events.status, events.trace):
     app.command()(command)
 

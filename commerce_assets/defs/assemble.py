@@ -7,6 +7,7 @@ import dagster as dg
 from commerce_assets.config import Settings
 from commerce_assets.defs import automation
 from commerce_assets.defs.activation.customer_scores import customer_scores_push
+from commerce_assets.defs.activation.product_recommendations import product_recommendations_push
 from commerce_assets.defs.events.checks import event_checks
 from commerce_assets.defs.events.sensor import events_sensor
 from commerce_assets.defs.freshness import with_freshness
@@ -36,6 +37,7 @@ def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
         [
             published_warehouse([*marts, *figures, *SCORE_KEYS], gate_before(marts, assets, ignored_layers=("scores",))),
             customer_scores_push(lambda upstream: gate_before(upstream, assets)),
+            product_recommendations_push(lambda upstream: gate_before(upstream, assets)),
         ]
     )
     compaction = compaction_job()

@@ -16,6 +16,7 @@ NIGHTLY_COMPACTION = "50 3 * * *"
 DAILY = "40 1 * * *"
 DAILY_SCORES = "25 4 * * *"
 """After the night's sweep and compaction, before people come to work."""
+HOURLY_SCORES = "22 * * * *"
 CATCH_UP = timedelta(days=7)
 """How far back a scheduled pull of orders makes good what an outage left out; beyond that, a backfill or `commerce demo` does."""
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -38,6 +39,11 @@ def by_the_clock(cron: str) -> AutomationCondition:
     """Once a tick, unless it is already running: for what has nothing upstream in the graph."""
     due: AutomationCondition = AutomationCondition.cron_tick_passed(cron)
     return due.since_last_handled() & ~AutomationCondition.in_progress()
+
+
+def at_most_hourly() -> AutomationCondition:
+    """Not twice within an hour, however often what is upstream changes."""
+    return ~AutomationCondition.newly_updated().since(AutomationCondition.cron_tick_passed(HOURLY_SCORES)).with_label("at_most_hourly")
 
 
 def sensor() -> dg.AutomationConditionSensorDefinition:

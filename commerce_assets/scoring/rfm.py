@@ -50,7 +50,7 @@ from commerce_assets.scoring.transactions import (
     ORDER_COLUMNS as ORDER_COLUMNS,
 )
 
-VERSION = "rfm-1"
+VERSION = "rfm-2"
 
 SEGMENT_GRID: dict[int, tuple[str, str, str, str, str]] = {
     5: ("new", "potential_loyalist", "potential_loyalist", "champions", "champions"),
@@ -77,6 +77,7 @@ _COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
     ("lifecycle", pl.String(), "new, active, at_risk or lapsed."),
     ("is_vip", pl.Boolean(), "Among the customers who bring the first share of the value."),
     ("is_high_value_lapsed", pl.Boolean(), "Lapsed, and of high value."),
+    ("reasons", pl.List(pl.String()), "What the scores rest on, in words."),
     ("scored_at", pl.Datetime("us", "UTC"), "When the score was computed."),
 )
 RFM_COLUMNS: dict[str, str] = {name: description for name, _, description in _COLUMNS}
@@ -143,7 +144,7 @@ def score_customers(
     customers = _customers(sales, as_of)
     other_currency = sales.height - int(customers["_orders_in_currency"].sum())
     scores = _flagged(_scored(customers), settings).with_columns(
-        as_of_on=pl.lit(as_of, pl.Date), scored_at=pl.lit(scored_at).cast(pl.Datetime("us", "UTC"))
+        reasons=_reasons(), as_of_on=pl.lit(as_of, pl.Date), scored_at=pl.lit(scored_at).cast(pl.Datetime("us", "UTC"))
     )
     scores = scores.select(pl.col(name).cast(dtype) for name, dtype in RFM_SCHEMA.items()).sort("customer_id")
     loaded = orders["loaded_at"].max() if "loaded_at" in orders.columns else None
@@ -245,6 +246,20 @@ def _flagged(customers: pl.DataFrame, settings: RfmSettings) -> pl.DataFrame:
             & (pl.col("is_vip") | (pl.col("monetary_score") >= settings.high_value_min_score))
         )
     )
+
+
+def _reasons() -> pl.Expr:
+    """The three scores and the lifecycle in words, with the figures behind them."""
+    days = pl.col("recency_days")
+    since = pl.when(days == 0).then(pl.lit("today")).when(days == 1).then(pl.lit("yesterday")).otherwise(pl.format("{} days ago", days))
+    orders = pl.when(pl.col("order_count") == 1).then(pl.lit("order")).otherwise(pl.lit("orders"))
+    sentences = (
+        pl.format("last order {}: recency {} of 5, {}", since, "recency_score", "lifecycle"),
+        pl.format("{} {}: frequency {} of 5", "order_count", orders, "frequency_score"),
+        pl.format("net value {} of 5 in {}", "monetary_score", "currency_code"),
+    )
+    # By way of an array: concatenating lists takes eight times as long.
+    return pl.concat_arr(*sentences).arr.to_list()
 
 
 def _vip_thresholds(customers: pl.DataFrame, vip_value_share: float) -> pl.DataFrame:

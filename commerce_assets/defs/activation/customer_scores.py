@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["activation", "shopify", "customer_scores"])
 SYNC_MODEL = dg.AssetKey(["warehouse", "sync", "sync_shopify__customer_scores"])
-SCORES = ("customer_rfm",)
+SCORES = ("customer_rfm", "customer_value")
 """What the sync's model is made of."""
 
 
@@ -38,8 +38,8 @@ def customer_scores_push(gate_before: Callable[[Sequence[dg.AssetKey]], Gate]) -
         key=KEY,
         deps=[SYNC_MODEL],
         description=(
-            "Customers' segment, lifecycle, value and as-of day on the storefront, as metafields and lifecycle tags. Only customers whose values "
-            "changed since the ledger's last receipt are written. Refuses when an upstream blocking check last failed or the scores are stale."
+            "Customers' segment, lifecycle, VIP tier, churn risk, value and next order on the storefront, as metafields and lifecycle tags. Only customers whose values "
+            "changed since the ledger's last receipt are written. Refuses when an upstream blocking check last failed or a score has no accepted receipt in force."
         ),
         group_name="activation",
         owners=[CRM],
@@ -72,7 +72,7 @@ def push_scores(
 
     settings = load_settings()
     with warehouse.reading() as connection:
-        desired = connection.execute("FROM sync.sync_shopify__customer_scores").pl()
+        desired = connection.sql("FROM sync.sync_shopify__customer_scores").pl()
     with storefront.client() as client, TemporaryDirectory() as folder:
         return push_customer_scores(
             desired,

@@ -19,7 +19,7 @@ from commerce_assets.defs.schemas import frame_schema
 from commerce_assets.scoring.errors import ScoringError
 from commerce_assets.scoring.receipt_rows import RECEIPT_COLUMNS
 from commerce_assets.scoring.receipts import Scored, backtest_table
-from commerce_assets.service.scores.running import RECEIPT_ID, Moment, Outcome, ScoreJob, read_inputs, run_score, with_receipt_id
+from commerce_assets.service.scores.running import RECEIPT_ID, Inputs, Moment, Outcome, ScoreJob, read_inputs, run_score, with_receipt_id
 
 ACCEPTED = "accepted"
 SHOWN_FOLDS = 60
@@ -99,7 +99,7 @@ def score_asset(job: ScoreJob, shown: Shown) -> dg.AssetsDefinition:
             yield _refused(key, outcome.verdict.reasons, receipt_metadata(outcome.scored))
             raise dg.Failure(refusal(job.name, outcome), metadata=receipt_metadata(outcome.scored), allow_retries=False)
         context.log.info(in_words(job.name, outcome))
-        yield dg.MaterializeResult(metadata={**receipt_metadata(outcome.scored), **_images(job, outcome.scored)})
+        yield dg.MaterializeResult(metadata={**receipt_metadata(outcome.scored), **_images(job, inputs, outcome.scored)})
         yield _accepted(key, outcome)
         if shown.checks:
             yield from shown.checks(key, outcome.scored)
@@ -174,8 +174,8 @@ def as_image(png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def _images(job: ScoreJob, scored: Scored) -> dict[str, Any]:
-    return {f"plot_{name}": as_image(png) for name, png in job.plots(scored).items()}
+def _images(job: ScoreJob, inputs: Inputs, scored: Scored) -> dict[str, Any]:
+    return {f"plot_{name}": as_image(png) for name, png in job.plots(inputs, scored).items()}
 
 
 def _columns(job: ScoreJob) -> dict[str, Any]:

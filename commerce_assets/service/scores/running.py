@@ -14,6 +14,7 @@ import polars as pl
 
 from commerce_assets.config import Settings
 from commerce_assets.lake import Lake, LoadReport
+from commerce_assets.observability.snapshots import ensure as ensure_copies
 from commerce_assets.scoring.receipt_rows import (
     FOLD_SCHEMA,
     RECEIPT_SCHEMA,
@@ -33,7 +34,6 @@ RECEIPTS, FOLDS = "receipts", "receipt_folds"
 RECEIPT_ID = "receipt_id"
 """The column by which a score's row names its receipt."""
 Schema = Mapping[str, pl.DataType]
-Plots = Callable[[Scored], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Inputs:
     moment: Moment
 
 
+Plots = Callable[[Inputs, Scored], Mapping[str, bytes]]
+
+
 @dataclass(frozen=True)
 class KeptTable:
     """A table of a score that is kept beside its rows, under a name of its own."""
@@ -83,9 +86,11 @@ class ScoreJob:
     families: tuple[str, ...]
     """Document families behind the inputs."""
     score: Callable[[Inputs], Scored]
-    plots: Plots = lambda _: {}
+    plots: Plots = lambda *_: {}
     tables: Mapping[str, KeptTable] = field(default_factory=dict)
     """Name in `Scored.tables` -> where it is kept."""
+    uses: tuple[str, ...] = ()
+    """Kept tables of other scores that are inputs too, under their own names; made before it."""
     may_be_empty: bool = False
     max_drift: float | None = None
     """Bound of its own; default COMMERCE_SCORES_MAX_DRIFT."""
@@ -112,10 +117,12 @@ def read_inputs(
     job: ScoreJob, connection: "DuckDBPyConnection", lake: Lake, settings: Settings, moment: Moment, built_at: datetime | None = None
 ) -> Inputs:
     """The job's frames from the build file. `built_at`: when the marts read were built, where that is known."""
+    ensure_copies(lake.root)
     connection.execute("SET VARIABLE lake_root = ?", [str(lake.root)])
     connection.execute("SET VARIABLE as_of_on = ?", [moment.as_of])
     connection.execute("SET VARIABLE chargeback_tags = ?", [[tag.lower() for tag in settings.chargeback_tag_list]])
     frames = {name: connection.sql(query(name)).pl() for name in job.queries}
+    frames |= {name: lake.read_scores(name, {}) for name in job.uses}
     return Inputs(frames, complete_at(lake, job.families, built_at), settings, moment)
 
 
@@ -124,7 +131,7 @@ def run_score(job: ScoreJob, inputs: Inputs, lake: Lake, *, accept_drift: bool =
 
     Raises `ScoringError` when the input lacks what the score needs; then nothing is kept.
     """
-    scored = job.score(inputs)
+    scored = with_expiry(job.score(inputs), inputs.moment.valid_until)
     bounds = job.bounds(inputs.settings)
     with lake.scoring(job.name):
         receipts = lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part=job.name)
@@ -136,6 +143,16 @@ def run_score(job: ScoreJob, inputs: Inputs, lake: Lake, *, accept_drift: bool =
         is_drift_accepted = verdict.is_accepted and not strict.is_accepted
         _keep(job, scored, verdict, lake, receipts, is_drift_accepted)
     return Outcome(scored, verdict, before, is_drift_accepted)
+
+
+def with_expiry(scored: Scored, valid_until: datetime) -> Scored:
+    """One expiry for all scores, that of the settings, on receipt, rows and tables."""
+
+    def stamped(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(valid_until=pl.lit(valid_until).cast(pl.Datetime("us", "UTC"))) if "valid_until" in rows.columns else rows
+
+    tables = {name: stamped(rows) for name, rows in scored.tables.items()}
+    return Scored(stamped(scored.rows), replace(scored.receipt, valid_until=valid_until), tables)
 
 
 def ensure_scores(lake: Lake, jobs: Iterable[ScoreJob]) -> None:

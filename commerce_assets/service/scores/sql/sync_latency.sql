@@ -6,7 +6,7 @@ select
     syncs.location_id,
     cast(
         quantile_cont(date_diff('millisecond', syncs.taken_at, syncs.acknowledged_at) / 1000.0, 0.95) as double
-    ) as latency_seconds
+    ) as sync_p95_seconds
 from read_parquet(getvariable('lake_root') || '/observability/stock_syncs/*.parquet', union_by_name = true) as syncs
 inner join
     (select inventory_item_id, max(variant_id) as variant_id from marts.dim_variant group by inventory_item_id) as items

@@ -1,0 +1,39 @@
+"""The backtest page of the configured shop, or of a transactions file."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from commerce_assets.config import Settings
+from commerce_assets.lake import Lake
+from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.report import BacktestReport, Say, backtest, frames_of
+from commerce_assets.service.scores.running import Moment, read_inputs
+from commerce_assets.service.scores.transactions_file import columns_option, read_transactions
+from commerce_assets.warehouse import reading
+
+
+def backtest_shop(settings: Settings, *, as_of: date | None = None, say: Say = lambda _: None) -> BacktestReport:
+    """From the warehouse that was built last."""
+    moment, lake = Moment.now(settings, as_of), Lake(settings.lake_root)
+    frames: dict[str, pl.DataFrame] = {}
+    with reading(settings.build_path) as connection:
+        for job in JOBS.values():
+            frames |= read_inputs(job, connection, lake, settings, moment).frames
+    return backtest(JOBS.values(), frames, settings, moment, source=settings.shopify_shop or "sandbox store", say=say)
+
+
+def backtest_file(
+    path: Path, settings: Settings, *, columns: str | None = None, as_of: date | None = None, say: Say = lambda _: None
+) -> BacktestReport:
+    """From a file: the scores whose inputs it holds."""
+    transactions = read_transactions(path, columns_option(columns))
+    about = {
+        "rows": f"{transactions.rows:,}",
+        "orders": f"{transactions.orders.height:,}",
+        "customers": f"{transactions.customers.height:,}",
+    }
+    about |= {f"rows with {reason}": f"{count:,}" for reason, count in transactions.rejected.items()}
+    moment = Moment.now(settings, as_of or transactions.last_on)
+    return backtest(JOBS.values(), frames_of(transactions), settings, moment, source=path.name, about=about, say=say)
