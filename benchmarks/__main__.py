@@ -14,6 +14,10 @@ BENCHMARKS = (
     "worker",
     "stock_push",
     "flash_sale",
+    "customer_value",
+    "demand",
+    "recommendations",
+    "risk",
     "demo",
 )
 

@@ -48,6 +48,10 @@ def scores(*, changed: bool) -> pl.DataFrame:
         lifecycle=lifecycle.to_series(),
         is_vip=number % 20 == 0,
         monetary_value_amount=((number * 7919) % 1_000_000 / 100).cast(pl.Decimal(18, 4)),
+        vip_tier=pl.concat_str(pl.lit("tier_"), number % 4),
+        churn_risk=pl.concat_str(pl.lit("risk_"), number % 3),
+        predicted_value_amount=((number * 31) % 100_000 / 100).cast(pl.Decimal(18, 4)),
+        next_order_expected_on=pl.date(2026, 12, 4),
         as_of_on=pl.date(2026, 11, 21),
     ).with_columns(
         lifecycle_tags=pl.concat_list(

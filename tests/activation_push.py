@@ -76,6 +76,10 @@ def wanted_scores(gids: Iterable[str]) -> pl.DataFrame:
         lifecycle=lifecycle,
         is_vip=pl.col("n") % 3 == 0,
         monetary_value_amount=(pl.col("n").cast(pl.Int64) * 7919 % 100_000 / 100).cast(pl.Decimal(18, 4)),
+        vip_tier=pl.when(pl.col("n") % 3 == 0).then(pl.lit("gold")).otherwise(pl.lit("none")),
+        churn_risk=pl.when(has_lapsed).then(pl.lit("high")).otherwise(pl.lit("low")),
+        predicted_value_amount=(pl.col("n").cast(pl.Int64) * 31 % 10_000 / 100).cast(pl.Decimal(18, 4)),
+        next_order_expected_on=pl.when(~has_lapsed).then(pl.date(2026, 12, 4)),
         as_of_on=pl.date(2026, 11, 21),
         lifecycle_tags=tags.list.drop_nulls(),
     )

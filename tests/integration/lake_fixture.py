@@ -15,28 +15,15 @@ import numpy as np
 import polars as pl
 
 from commerce_assets.contracts import LAKE_COLUMNS, TABLES, table
-from commerce_assets.contracts.base import INSTANT, MONEY
+from commerce_assets.contracts.base import INSTANT
+from commerce_assets.lake import Lake
 from commerce_assets.observability.snapshots import ensure as ensure_copies
+from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.running import ensure_scores, with_receipt_id
 
 FIRST_DAY = date(2025, 1, 1)
 DAYS = 700
 LOADED_AT = datetime(2026, 12, 2, 3, 0, tzinfo=UTC)
-SCORE_COLUMNS: dict[str, pl.DataType] = {
-    "customer_id": pl.Int64(),
-    "as_of_on": pl.Date(),
-    "recency_days": pl.Int64(),
-    "order_count": pl.Int64(),
-    "monetary_amount": MONEY,
-    "currency_code": pl.String(),
-    "recency_score": pl.Int64(),
-    "frequency_score": pl.Int64(),
-    "monetary_score": pl.Int64(),
-    "rfm_segment": pl.String(),
-    "lifecycle": pl.String(),
-    "is_vip": pl.Boolean(),
-    "is_high_value_lapsed": pl.Boolean(),
-    "scored_at": INSTANT,
-}
 QUARANTINE_COLUMNS: dict[str, pl.DataType] = {
     "load_id": pl.String(),
     "source": pl.String(),
@@ -602,15 +589,20 @@ def write_empty(lake: Path) -> None:
         quarantine = lake / "quarantine" / contract.source / contract.name / "partition=empty"
         quarantine.mkdir(parents=True, exist_ok=True)
         pl.DataFrame(schema=QUARANTINE_COLUMNS).write_parquet(quarantine / "empty.parquet")
-    if not (lake / "scores" / "customer_rfm" / "data.parquet").exists():
-        write_scores(lake, pl.DataFrame(schema=SCORE_COLUMNS))
+    ensure_scores(Lake(lake), JOBS.values())
     ensure_copies(lake)
 
 
-def write_scores(lake: Path, scores: pl.DataFrame) -> None:
-    folder = lake / "scores" / "customer_rfm"
-    folder.mkdir(parents=True, exist_ok=True)
-    scores.select(pl.col(name).cast(dtype) for name, dtype in SCORE_COLUMNS.items()).write_parquet(folder / "data.parquet")
+def write_scores(lake: Path, name: str, rows: pl.DataFrame) -> None:
+    """Rows of a score, or of a table beside one, in its columns and types; what is not given is null."""
+    schema = next(
+        with_receipt_id(table)
+        for job in JOBS.values()
+        for kept, table in {job.name: job.schema, **{beside.name: beside.schema for beside in job.tables.values()}}.items()
+        if kept == name
+    )
+    columns = [(pl.col(column) if column in rows.columns else pl.lit(None)).cast(dtype).alias(column) for column, dtype in schema.items()]
+    Lake(lake).write_scores(name, rows.select(columns))
 
 
 def write_by_period(lake: Path, name: str, rows: pl.DataFrame, period: str) -> None:

@@ -28,6 +28,10 @@ def scores(*, lapsed: frozenset[int] = frozenset()) -> pl.DataFrame:
             "lifecycle": lifecycles,
             "is_vip": False,
             "monetary_value_amount": pl.Series([100] * 300).cast(pl.Decimal(18, 4)),
+            "vip_tier": "gold",
+            "churn_risk": "low",
+            "predicted_value_amount": pl.Series([50] * 300).cast(pl.Decimal(18, 4)),
+            "next_order_expected_on": pl.Series(["2026-12-04"] * 300).str.to_date(),
             "as_of_on": pl.Series(["2026-11-21"] * 300).str.to_date(),
             "lifecycle_tags": [[f"lifecycle:{lifecycle}"] for lifecycle in lifecycles],
         }

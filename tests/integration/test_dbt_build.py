@@ -97,31 +97,64 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, Store]:
     """A small store, built in full with all tests; nobody writes to it."""
     warehouse, store = Warehouse(tmp_path_factory.mktemp("dbt")), make_store(1200)
     write_lake(warehouse.lake, store, compacted=True)
-    write_scores(warehouse.lake, _scores(store))
+    for name, rows in _scores(store).items():
+        write_scores(warehouse.lake, name, rows)
     warehouse.dbt("build", "--exclude-resource-type", "unit_test")
     return warehouse, store
 
 
-def _scores(store: Store) -> pl.DataFrame:
-    customers = store["customers"]["customer_id"].head(3)
-    return pl.DataFrame(
-        {
-            "customer_id": customers,
-            "as_of_on": [TODAY] * 3,
-            "recency_days": [3, 120, 400],
-            "order_count": [5, 9, 1],
-            "monetary_amount": ["120.50", "900.00", "10.00"],
-            "currency_code": ["GBP"] * 3,
-            "recency_score": [5, 2, 1],
-            "frequency_score": [4, 5, 1],
-            "monetary_score": [3, 5, 1],
-            "rfm_segment": ["loyal", "cannot_lose", "lost"],
-            "lifecycle": ["active", "lapsed", "lapsed"],
-            "is_vip": [False, True, False],
-            "is_high_value_lapsed": [False, True, False],
-            "scored_at": [LOADED_AT] * 3,
-        }
-    )
+def _scores(store: Store) -> dict[str, pl.DataFrame]:
+    """Three customers, one variant that runs out, one product's lists: what models behind scores make of them."""
+    customers, variants = store["customers"]["customer_id"].head(3), store["variants"].filter(pl.col("inventory_item_id").is_not_null())
+    products = store["products"].filter(pl.col("status").str.to_lowercase() == "active")["product_id"].head(4).to_list()
+    moments = {"as_of_on": [TODAY] * 3, "scored_at": [LOADED_AT] * 3}
+    rfm = {
+        "customer_id": customers,
+        "recency_days": [3, 120, 400],
+        "order_count": [5, 9, 1],
+        "monetary_amount": ["120.50", "900.00", "10.00"],
+        "currency_code": ["GBP"] * 3,
+        "recency_score": [5, 2, 1],
+        "frequency_score": [4, 5, 1],
+        "monetary_score": [3, 5, 1],
+        "rfm_segment": ["loyal", "cannot_lose", "lost"],
+        "lifecycle": ["active", "lapsed", "lapsed"],
+        "is_vip": [False, True, False],
+        "is_high_value_lapsed": [False, True, False],
+        **moments,
+    }
+    value = {
+        "customer_id": customers,
+        "currency_code": ["GBP"] * 3,
+        "churn_rate": [0.2, 0.55, 0.9],
+        "predicted_value_amount": ["80.00", "40.00", "1.00"],
+        "vip_tier": ["silver", "platinum", "none"],
+        **moments,
+    }
+    stock = {
+        "variant_id": variants["variant_id"].head(2),
+        "location_id": [1, 1],
+        "available_count": [0, 900],
+        "daily_units": [2.0, 0.5],
+        "days_of_cover": [0.0, 1800.0],
+        "suggested_order_count": [40, 0],
+        "is_overstock": [False, True],
+        "service_level": [0.95, 0.95],
+        "has_lead_time": [False, False],
+        "as_of_on": [TODAY] * 2,
+        "scored_at": [LOADED_AT] * 2,
+        "valid_until": [LOADED_AT + timedelta(hours=26)] * 2,
+    }
+    lists = {
+        "product_id": [products[0]] * 4,
+        "kind": ["related", "related", "related", "complementary"],
+        "rank": [2, 1, 3, 1],
+        "recommended_product_id": [products[1], products[2], products[0], products[3]],
+        "as_of_on": [TODAY] * 4,
+        "scored_at": [LOADED_AT] * 4,
+    }
+    tables = {"customer_rfm": rfm, "customer_value": value, "replenishment": stock, "product_recommendations": lists}
+    return {name: pl.DataFrame(rows) for name, rows in tables.items()}
 
 
 def _tables(warehouse: Warehouse, name: str = "build") -> list[str]:
@@ -202,6 +235,46 @@ def test_the_sync_model_carries_the_lifecycle_tags(built: tuple[Warehouse, Store
         ("lost", ["lifecycle:lapsed"], "10.0000"),
         ("loyal", ["lifecycle:active"], "120.5000"),
     ]
+
+
+@BUILT
+def test_the_chance_of_churn_is_pushed_as_a_band(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    found = warehouse.rows(
+        "select rfm_segment, churn_risk, vip_tier, predicted_value_amount::varchar from sync.sync_shopify__customer_scores order by 1"
+    )
+    assert found == [
+        ("cannot_lose", "medium", "platinum", "40.0000"),
+        ("lost", "high", "none", "1.0000"),
+        ("loyal", "low", "silver", "80.0000"),
+    ]
+
+
+@BUILT
+def test_inventory_health_says_what_ran_out_and_what_lies_too_long(built: tuple[Warehouse, Store]) -> None:
+    warehouse, _ = built
+    found = warehouse.rows("select stock_status, suggested_order_count, product_id is not null from marts.inventory_health order by 1")
+    assert found == [("out_of_stock", 40, True), ("overstock", 0, True)]
+
+
+@BUILT
+def test_lists_hold_sellable_products_in_their_order_and_never_the_product_itself(built: tuple[Warehouse, Store]) -> None:
+    warehouse, store = built
+    (found,) = warehouse.rows(
+        "select product_id, related_product_gids, complementary_product_gids from sync.sync_shopify__product_recommendations"
+    )
+    sellable = {
+        number
+        for (number,) in warehouse.rows(
+            "select product_id from marts.dim_variant where product_status = 'active' and not is_deleted and not is_gift_card "
+            "and (not is_tracked or inventory_policy = 'continue' or inventory_quantity > 0)"
+        )
+    }
+    lists = _scores(store)["product_recommendations"].sort("kind", "rank")
+    for kind, gids in (("related", found[1]), ("complementary", found[2])):
+        wanted = lists.filter(pl.col("kind") == kind)["recommended_product_id"].to_list()
+        assert gids == [f"gid://shopify/Product/{number}" for number in wanted if number in sellable and number != found[0]]
+    assert found[1] or found[2]
 
 
 @BUILT

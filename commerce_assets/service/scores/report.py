@@ -22,6 +22,7 @@ from commerce_assets.service.scores.running import Inputs, Moment, ScoreJob
 from commerce_assets.service.scores.transactions_file import Transactions
 
 Say = Callable[[str], None]
+_LINE = "{:<25}{:<29}{:<26}{:>10}  {:<29}{:>10}  {}"
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,14 @@ class BacktestReport:
         ]
         for entry in self.entries:
             if entry.problem:
-                lines.append(f"{entry.score:<24}{entry.problem}")
+                lines.append(f"{entry.score:<25}{entry.problem}")
             elif not entry.figures:
-                lines.append(f"{entry.score:<24}no backtest: {_why_none(entry)}")
+                lines.append(f"{entry.score:<25}no backtest: {_why_none(entry)}")
             for figure in entry.figures:
-                mark = "better" if figure.is_better else "WORSE"
-                lines.append(
-                    f"{entry.score:<24}{figure.metric + (' *' if figure.is_gate else ''):<30}{figure.model:<24}{figure.value:>10.4g}  "
-                    f"{figure.baseline:<20}{figure.baseline_value:>10.4g}  {mark}, {len(figure.folds)} folds"
-                )
+                metric = f"{figure.metric} *" if figure.is_gate else figure.metric
+                mark = f"{'better' if figure.is_better else 'WORSE'}, {len(figure.folds)} folds"
+                values = f"{figure.value:.4g}", f"{figure.baseline_value:.4g}"
+                lines.append(_LINE.format(entry.score, metric, figure.model, values[0], figure.baseline, values[1], mark))
         return "\n".join([*lines, "", "* decides whether the score may be used"])
 
     def as_html(self) -> str:
@@ -253,4 +253,5 @@ def _why_none(entry: Entry) -> str:
     if entry.scored is None:
         return entry.problem or ""
     receipt = entry.scored.receipt
-    return receipt.fallback or (receipt.notes[0] if receipt.notes else "it describes what happened and predicts nothing")
+    said = next((note.removeprefix("no backtest: ") for note in receipt.notes if note.startswith("no backtest")), None)
+    return receipt.fallback or said or "it says what happened and predicts nothing"
