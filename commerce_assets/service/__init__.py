@@ -1,5 +1,5 @@
-"""The resident service: receiver, worker and stock pusher, put together out of the rooms.
+"""What is put together out of several rooms: the resident service (receiver, worker, stock pusher), and `scores`.
 
 Belongs here: wiring, that is the rooms' protocols filled with other rooms' functions, and the processes. Does not belong here: any rule
-about events, stock or documents. Imports Dagster only where reports are shown (late).
+about events, stock or documents, any model. Imports Dagster only where reports are shown (late).
 """
