@@ -10,7 +10,15 @@ from typing import Any
 
 from commerce_assets.config import Settings
 
-REQUIRED_SCOPES = ("read_orders", "read_products", "read_inventory", "read_locations", "read_customers", "write_customers")
+REQUIRED_SCOPES = (
+    "read_orders",
+    "read_products",
+    "read_inventory",
+    "read_locations",
+    "read_customers",
+    "write_customers",
+    "write_products",
+)
 """What the main job needs. `read_all_orders` adds orders older than 60 days (approved by Shopify); reported, not required."""
 STOCK_SCOPES = ("write_inventory",)
 """What pushing a warehouse's numbers needs."""

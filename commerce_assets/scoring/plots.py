@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -46,3 +48,27 @@ def drawing(title: str, x: str, y: str, *, height_inches: float = HEIGHT_INCHES)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     drawn.png = buffer.getvalue()
+
+
+def drift_plot(figures: pl.DataFrame, max_drift: float) -> bytes:
+    """Monitored figures (scored_at, figure, value, is_accepted) as a share of what each was in its first run that was accepted.
+
+    The band is what the next run may move, seen from the last accepted one; refused runs are marked.
+    """
+    first = (
+        figures.filter("is_accepted").sort("scored_at").group_by("figure", maintain_order=True).agg(pl.col("value").first().alias("base"))
+    )
+    relative = (
+        figures.join(first, on="figure").filter(pl.col("base") != 0).with_columns(share=pl.col("value") / pl.col("base")).sort("scored_at")
+    )
+    with drawing("Monitored figures from run to run", "run", "share of the first run") as plot:
+        for (name,), runs in sorted(relative.partition_by("figure", as_dict=True).items()):
+            plot.axes.plot(runs["scored_at"].to_list(), runs["share"].to_list(), marker=".", linewidth=1, label=str(name))
+            last = runs.filter("is_accepted").tail(1)
+            plot.axes.vlines(
+                last["scored_at"].to_list(), last["share"] * (1 - max_drift), last["share"] * (1 + max_drift), color=BASELINE, alpha=0.4
+            )
+            refused = runs.filter(~pl.col("is_accepted"))
+            plot.axes.plot(refused["scored_at"].to_list(), refused["share"].to_list(), "x", color=BAD, markersize=7)
+        plot.axes.tick_params(axis="x", rotation=30)
+    return plot.png

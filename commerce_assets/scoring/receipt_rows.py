@@ -96,6 +96,18 @@ def accepted_receipts(receipts: pl.DataFrame) -> Iterator[Accepted]:
         yield Accepted(**about, monitored=figures)
 
 
+def monitored_figures(receipts: pl.DataFrame, last: int) -> pl.DataFrame:
+    """scored_at, figure, value, is_accepted of the last receipts of one score: what drift is looked for in."""
+    rows = [
+        (row["scored_at"], name, float(value), row["is_accepted"])
+        for row in receipts.sort("scored_at", "receipt_id").tail(last).iter_rows(named=True)
+        for name, value in json.loads(row["monitored"]).items()
+        if value is not None
+    ]
+    schema = {"scored_at": _INSTANT, "figure": pl.String(), "value": pl.Float64(), "is_accepted": pl.Boolean()}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def with_receipt(receipts: pl.DataFrame, added: pl.DataFrame) -> pl.DataFrame:
     """The receipts of one score with one more; the oldest go, the last accepted one never does."""
     every = pl.concat([receipts, added]).sort("scored_at", "receipt_id")

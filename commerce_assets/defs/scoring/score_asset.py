@@ -11,19 +11,21 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from commerce_assets.config import load_settings
 from commerce_assets.defs.names import ANALYTICS, tags
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.schemas import frame_schema
 from commerce_assets.scoring.errors import ScoringError
+from commerce_assets.scoring.plots import drift_plot
 from commerce_assets.scoring.receipt_rows import RECEIPT_COLUMNS
 from commerce_assets.scoring.receipts import Scored, backtest_table
 from commerce_assets.service.scores.running import RECEIPT_ID, Inputs, Moment, Outcome, ScoreJob, read_inputs, run_score, with_receipt_id
 
 ACCEPTED = "accepted"
 SHOWN_FOLDS = 60
-SHOWN_ROWS = 12
+SHOWN_ROWS = 30
 
 ExtraChecks = Callable[[dg.AssetKey, Scored], Iterator[dg.AssetCheckResult]]
 
@@ -96,10 +98,12 @@ def score_asset(job: ScoreJob, shown: Shown) -> dg.AssetsDefinition:
             yield _refused(key, [str(error)])
             raise dg.Failure(f"scores/{job.name} could not be made: {error}", allow_retries=False) from error
         if not outcome.verdict.is_accepted:
-            yield _refused(key, outcome.verdict.reasons, receipt_metadata(outcome.scored))
+            drift = drift_metadata(outcome, job.bounds(settings).max_drift)
+            yield _refused(key, outcome.verdict.reasons, {**receipt_metadata(outcome.scored), **drift})
             raise dg.Failure(refusal(job.name, outcome), metadata=receipt_metadata(outcome.scored), allow_retries=False)
         context.log.info(in_words(job.name, outcome))
-        yield dg.MaterializeResult(metadata={**receipt_metadata(outcome.scored), **_images(job, inputs, outcome.scored)})
+        shown_beside = {**drift_metadata(outcome, job.bounds(settings).max_drift), **_pictures(job, inputs, outcome.scored)}
+        yield dg.MaterializeResult(metadata={**receipt_metadata(outcome.scored), **shown_beside})
         yield _accepted(key, outcome)
         if shown.checks:
             yield from shown.checks(key, outcome.scored)
@@ -174,8 +178,36 @@ def as_image(png: bytes) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def _images(job: ScoreJob, inputs: Inputs, scored: Scored) -> dict[str, Any]:
-    return {f"plot_{name}": as_image(png) for name, png in job.plots(inputs, scored).items()}
+def drift_metadata(outcome: Outcome, max_drift: float) -> dict[str, Any]:
+    """Monitored figures beside those of the last accepted run before, and over the last runs as a plot once there are two."""
+    receipt, before = outcome.scored.receipt, outcome.before
+    if not receipt.monitored:
+        return {}
+    lines = ["| figure | before | now | change |", "|---|---:|---:|---:|"]
+    for name, now in receipt.monitored.items():
+        then = before.monitored.get(name) if before else None
+        change = f"{(now - then) / abs(then):+.1%}" if then else ""
+        lines.append(f"| {name} | {'' if then is None else f'{then:,.4g}'} | {now:,.4g} | {change} |")
+    lines.append(f"\nAllowed from one accepted run to the next: {max_drift:.0%}.")
+    shown: dict[str, Any] = {"drift": dg.MetadataValue.md("\n".join(lines))}
+    if outcome.figures["scored_at"].n_unique() > 1 and outcome.figures["is_accepted"].any():
+        shown["plot_drift"] = as_image(drift_plot(outcome.figures, max_drift))
+    return shown
+
+
+def _pictures(job: ScoreJob, inputs: Inputs, scored: Scored) -> dict[str, Any]:
+    """The score's plots, and its short tables beside them."""
+    plots = {f"plot_{name}": as_image(png) for name, png in job.plots(inputs, scored).items()}
+    tables = {name: scored.tables[name] for name in job.shown_tables if scored.tables[name].height}
+    return {**plots, **{f"table_{name}": dg.MetadataValue.md(markdown_of(table.head(SHOWN_ROWS))) for name, table in tables.items()}}
+
+
+def markdown_of(rows: pl.DataFrame) -> str:
+    """A short frame as a table."""
+    numbers = [pl.col(name).round(4) for name, dtype in rows.schema.items() if dtype.is_float()]
+    lines = [f"| {' | '.join(rows.columns)} |", f"|{'---|' * rows.width}"]
+    lines += [f"| {' | '.join('' if cell is None else str(cell) for cell in row)} |" for row in rows.with_columns(numbers).iter_rows()]
+    return "\n".join(lines)
 
 
 def _columns(job: ScoreJob) -> dict[str, Any]:

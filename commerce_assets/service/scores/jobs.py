@@ -238,6 +238,7 @@ JOBS: dict[str, ScoreJob] = {
                 "transitions": KeptTable("customer_transitions", customers.TABLE_SCHEMAS["transitions"], _TRANSITION_COLUMNS),
                 "calibration": KeptTable("customer_calibration", customers.TABLE_SCHEMAS["calibration"], _CALIBRATION_COLUMNS),
             },
+            shown_tables=("calibration", "value_lift", "frequency_holdout", "transitions"),
             may_be_empty=True,
         ),
         ScoreJob(
@@ -287,6 +288,7 @@ JOBS: dict[str, ScoreJob] = {
             queries=("risk_orders",),
             families=("orders",),
             score=_order_risk,
+            shown_tables=("calibration", "gain"),
             plots=_order_risk_plots,
             may_be_empty=True,
         ),

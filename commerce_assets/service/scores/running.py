@@ -21,6 +21,7 @@ from commerce_assets.scoring.receipt_rows import (
     Accepted,
     fold_rows,
     last_accepted,
+    monitored_figures,
     receipt_row,
     with_folds,
     with_receipt,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 RECEIPTS, FOLDS = "receipts", "receipt_folds"
+SHOWN_RUNS = 30
+"""Runs whose monitored figures are shown."""
 RECEIPT_ID = "receipt_id"
 """The column by which a score's row names its receipt."""
 Schema = Mapping[str, pl.DataType]
@@ -91,6 +94,8 @@ class ScoreJob:
     """Name in `Scored.tables` -> where it is kept."""
     uses: tuple[str, ...] = ()
     """Kept tables of other scores that are inputs too, under their own names; made before it."""
+    shown_tables: tuple[str, ...] = ()
+    """Of `Scored.tables`, those short enough to be shown whole beside the plots."""
     may_be_empty: bool = False
     max_drift: float | None = None
     """Bound of its own; default COMMERCE_SCORES_MAX_DRIFT."""
@@ -111,6 +116,8 @@ class Outcome:
     verdict: Verdict
     before: Accepted | None
     is_drift_accepted: bool
+    figures: pl.DataFrame
+    """Monitored figures of this and earlier runs (`monitored_figures`)."""
 
 
 def read_inputs(
@@ -141,8 +148,8 @@ def run_score(job: ScoreJob, inputs: Inputs, lake: Lake, *, accept_drift: bool =
         if accept_drift and not strict.is_accepted:
             verdict = judge(scored.receipt, scored.rows, before, replace(bounds, max_drift=float("inf")), inputs.moment.scored_at)
         is_drift_accepted = verdict.is_accepted and not strict.is_accepted
-        _keep(job, scored, verdict, lake, receipts, is_drift_accepted)
-    return Outcome(scored, verdict, before, is_drift_accepted)
+        kept = _keep(job, scored, verdict, lake, receipts, is_drift_accepted)
+    return Outcome(scored, verdict, before, is_drift_accepted, monitored_figures(kept, SHOWN_RUNS))
 
 
 def with_expiry(scored: Scored, valid_until: datetime) -> Scored:
@@ -222,17 +229,19 @@ def query(name: str) -> str:
     return (files("commerce_assets.service.scores") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def _keep(job: ScoreJob, scored: Scored, verdict: Verdict, lake: Lake, receipts: pl.DataFrame, is_drift_accepted: bool) -> None:
+def _keep(job: ScoreJob, scored: Scored, verdict: Verdict, lake: Lake, receipts: pl.DataFrame, is_drift_accepted: bool) -> pl.DataFrame:
+    """Keep what the verdict allows; the score's receipts with this one."""
     kept = with_receipt(receipts, receipt_row(scored.receipt, verdict, is_drift_accepted=is_drift_accepted))
     lake.write_scores(RECEIPTS, kept, part=job.name)
     folds = with_folds(lake.read_scores(FOLDS, FOLD_SCHEMA, part=job.name), fold_rows(scored.receipt), kept)
     lake.write_scores(FOLDS, folds, part=job.name)
     if not verdict.is_accepted:
-        return
+        return kept
     named = pl.lit(scored.receipt.receipt_id).alias(RECEIPT_ID)
     for table, place in job.tables.items():
         lake.write_scores(place.name, _typed(scored.tables[table], place.schema).with_columns(named))
     lake.write_scores(job.name, _typed(scored.rows, job.schema).with_columns(named))
+    return kept
 
 
 def _kept(job: ScoreJob) -> dict[str, Schema]:

@@ -61,6 +61,24 @@ def test_a_refused_run_fails_without_a_materialisation_and_its_check_is_an_error
     assert "did not converge" in (check.description or "")
 
 
+def test_a_second_run_shows_what_moved_since_the_first(resources: dict[str, object], instance: dg.DagsterInstance) -> None:
+    run(job(0.4), resources, instance)
+    (event,) = run(job(0.5), resources, instance).get_asset_materialization_events()
+    metadata = event.materialization.metadata
+    assert "| mean_rate | 0.4 | 0.5 | +25.0% |" in str(metadata["drift"].value)
+    assert str(metadata["plot_drift"].value).startswith("![plot](data:image/png")
+
+
+def test_drift_is_accepted_by_name_in_the_runs_config(resources: dict[str, object], instance: dg.DagsterInstance) -> None:
+    run(job(0.2), resources, instance)
+    assert not run(job(0.9), resources, instance).success
+    config = dg.RunConfig(ops={"scores__churn": {"config": {"accept_drift": True}}})
+    accepted = dg.materialize([score_asset(job(0.9), SHOWN)], resources=resources, instance=instance, run_config=config)
+    (check,) = accepted.get_asset_check_evaluations()
+    assert check.passed
+    assert "drift accepted by name" in (check.description or "")
+
+
 def test_a_push_is_refused_without_a_retry_when_no_receipt_is_in_force(tmp_path: Path, resources: dict[str, object]) -> None:
     lake = LakeFolder(root=str(tmp_path / "lake"), max_reject_rate=0.05)
     from score_jobs import NOW
