@@ -21,6 +21,10 @@ AS_OF = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 WRITTEN_BACK = {"dim_customer": ("tags", "updated_at")}
+OF_THE_SCORING_RUN = {
+    "customer_scores": ("rfm_receipt_id", "value_receipt_id", "scored_at", "valid_until"),
+    "inventory_health": ("receipt_id", "scored_at", "valid_until"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ class Shop:
         return [(table, json.loads(row)) for table, row in duckdb.sql(sql).fetchall()]
 
     def marts(self) -> dict[str, tuple[int, str | None]]:
-        """Rows and a content digest of every published mart, without what differs between runs: load times, files, and what a push itself
-        changes on the storefront's customers and the next pull brings back."""
+        """Rows and a content digest of every published mart, without what differs between runs: load times, files, when scores were made, and
+        what a push itself changes on the storefront's customers and the next pull brings back."""
         with duckdb.connect(str(self.root / "warehouse" / "commerce.duckdb"), read_only=True) as connection:
             tables = connection.sql("select table_name from information_schema.tables where table_schema = 'marts' order by 1").fetchall()
             found = {}
@@ -76,7 +80,7 @@ class Shop:
                     for (name,) in connection.sql(
                         f"select column_name from information_schema.columns where table_schema = 'marts' and table_name = '{table}' order by 1"
                     ).fetchall()
-                    if not name.startswith("_") and name not in WRITTEN_BACK.get(table, ())
+                    if not name.startswith("_") and name not in (*WRITTEN_BACK.get(table, ()), *OF_THE_SCORING_RUN.get(table, ()))
                 ]
                 listed = ", ".join(f'"{name}"' for name in columns)
                 found[table] = connection.sql(f"select count(*), sum(hash(({listed})) % 1000000007)::varchar from marts.{table}").fetchone()

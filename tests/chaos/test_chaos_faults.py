@@ -222,7 +222,7 @@ def test_a_truncated_result_was_fetched_anew(passing: dict[str, Seen]) -> None:
 
 def test_refused_tokens_were_renewed(passing: dict[str, Seen]) -> None:
     disturbed = passing["disturbed"]
-    clients = disturbed.loads + 2  # beside the pulls: the question for the first order, and the push
+    clients = disturbed.loads + 3  # beside the pulls: the question for the first order, and the two pushes
     assert disturbed.tokens == clients + len(EXPIRED_TOKENS)
 
 

@@ -32,6 +32,8 @@ MIN_CUSTOMERS = 30
 """A fold with fewer says nothing."""
 GATE_CUSTOMERS = 100
 """With fewer, chance alone decides which of two predictions is better: the figures are shown and do not bar the score."""
+GATE_OUTCOMES = 20
+"""Customers who ordered in the hold-out, and who did not: where nearly all did the same there is nothing to tell apart."""
 RATE_GOES_ON = "historic rate goes on"
 REPEATS_GO_ON = "rate of repeats goes on"
 
@@ -155,6 +157,8 @@ def _figures(number: int, holdout: Holdout, calibrator: Calibrator | None) -> li
     silent, happened = rows["silent_rate"].to_numpy(), rows["is_silent"].to_numpy()
     churn = calibrator(silent) if calibrator else silent
     base = float(happened.mean())
+    outcomes = min(int(happened.sum()), int((~happened).sum()))
+    may_gate = rows.height >= GATE_CUSTOMERS and outcomes >= GATE_OUTCOMES
     currency = main_currency(rows)
     in_currency = rows.filter(pl.col("currency_code") == currency)
     value, expected_value, naive_value = (in_currency[name].to_numpy() for name in ("value", "expected_value", "naive_value"))
@@ -194,7 +198,7 @@ def _figures(number: int, holdout: Holdout, calibrator: Calibrator | None) -> li
             baseline,
             against,
             better,
-            is_gate and rows.height >= GATE_CUSTOMERS,
+            is_gate and may_gate,
         )
         for metric, figure, baseline, against, better, is_gate in known
         if figure is not None and against is not None

@@ -22,6 +22,8 @@ NAIVE = "seasonal_naive"
 MODEL = "demand"
 RELIABILITY_AT: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.975, 0.99)
 SERVICE = 0.95
+GATE_SERIES = 20
+"""Of fewer that sell, chance alone decides which forecast is better: the figures are shown and do not bar the score."""
 WEIGHT_DAYS = 28
 RELIABILITY_SCHEMA: dict[str, pl.DataType] = {
     "fold": pl.Int64(),
@@ -87,9 +89,10 @@ class _Scores:
 
     def folds(self, number: int, cutoff_on: date) -> list[Fold]:
         until_on = cutoff_on + timedelta(days=self.settings.horizon_days)
+        may_gate = int((self.weight[self.is_scaled] > 0).sum()) >= GATE_SERIES
 
         def fold(metric: str, value: float, baseline: float, better: Literal["lower", "higher"] = "lower", name: str = NAIVE) -> Fold:
-            return Fold(number, cutoff_on, until_on, metric, MODEL, value, name, baseline, better, is_gate=metric == "wrmsse")
+            return Fold(number, cutoff_on, until_on, metric, MODEL, value, name, baseline, better, is_gate=may_gate and metric == "wrmsse")
 
         found = []
         if (self.weight[self.is_scaled] > 0).any():

@@ -141,7 +141,9 @@ def _series(daily: pl.DataFrame, snapshots: pl.DataFrame, known: pl.DataFrame, a
     key = ["variant_id", "location_id"]
     first_sale = daily.group_by(key).agg(pl.col("sold_on").min().alias("_sold_from"))
     first_stock = snapshots.filter(pl.col("available_count") > 0).group_by(key).agg(pl.col("snapshot_on").min().alias("_stocked_from"))
-    begun = pl.coalesce("_sold_from", "created_on", "_stocked_from").clip(oldest_on, as_of)
+    # What is known of sales begins with the first of them all: before it a series that was there is not one that did not sell.
+    known_from = daily["sold_on"].min() if daily.height else oldest_on
+    begun = pl.coalesce("_sold_from", "created_on", "_stocked_from").clip(pl.max_horizontal(pl.lit(oldest_on), pl.lit(known_from)), as_of)
     return (
         first_sale.join(first_stock, on=key, how="full", coalesce=True)
         .join(known, on="variant_id", how="left")

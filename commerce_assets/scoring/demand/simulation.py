@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from commerce_assets.scoring.demand.backtest import GATE_SERIES
 from commerce_assets.scoring.demand.forecast import Fit, fit
 from commerce_assets.scoring.demand.history import daily_demand
 from commerce_assets.scoring.demand.policies import ReplenishmentSettings
@@ -64,7 +65,7 @@ def simulated_service(
             ("fill_rate", filled, thumb_filled),
         ):
             better = "lower" if metric == "service_gap" else "higher"
-            is_gate = metric == "service_rate"
+            is_gate = metric == "service_rate" and int(is_fair.sum()) >= GATE_SERIES
             folds.append(
                 Fold(number, cutoff_on, until_on, metric, "order_up_to_quantile", value, "same_stock_by_days", baseline, better, is_gate)  # type: ignore[arg-type]
             )
