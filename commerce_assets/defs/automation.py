@@ -31,8 +31,7 @@ def when_upstream_changed() -> AutomationCondition:
     last, which models may show; what is pushed of them, the push's own gate holds back.
     """
     eager = AutomationCondition.eager().without(~AutomationCondition.any_deps_missing())
-    green = AutomationCondition.all_deps_blocking_checks_passed().ignore(dg.AssetSelection.key_prefixes("storefront", "scores"))
-    return (eager & green).with_label("when_upstream_changed")
+    return (eager & _upstream_is_green()).with_label("when_upstream_changed")
 
 
 def by_the_clock(cron: str) -> AutomationCondition:
@@ -41,9 +40,18 @@ def by_the_clock(cron: str) -> AutomationCondition:
     return due.since_last_handled() & ~AutomationCondition.in_progress()
 
 
+def by_the_clock_when_green(cron: str) -> AutomationCondition:
+    """Once a tick, and then as soon as no blocking check upstream stands failed: for what is too heavy to follow every change."""
+    return (by_the_clock(cron) & _upstream_is_green()).with_label("by_the_clock_when_green")
+
+
 def at_most_hourly() -> AutomationCondition:
     """Not twice within an hour, however often what is upstream changes."""
     return ~AutomationCondition.newly_updated().since(AutomationCondition.cron_tick_passed(HOURLY_SCORES)).with_label("at_most_hourly")
+
+
+def _upstream_is_green() -> AutomationCondition:
+    return AutomationCondition.all_deps_blocking_checks_passed().ignore(dg.AssetSelection.key_prefixes("storefront", "scores"))
 
 
 def sensor() -> dg.AutomationConditionSensorDefinition:

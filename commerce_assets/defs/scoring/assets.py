@@ -34,7 +34,7 @@ def models_read(name: str) -> list[dg.AssetKey]:
 
 
 def _shown() -> dict[str, Shown]:
-    daily: dict[str, Any] = {"automation": automation.by_the_clock(automation.DAILY_SCORES), "freshness": DAILY}
+    daily: dict[str, Any] = {"automation": automation.by_the_clock_when_green(automation.DAILY_SCORES), "freshness": DAILY}
     anomalies = score_key("daily_anomalies")
     return {
         "customer_rfm": Shown(
@@ -106,7 +106,7 @@ def _shown() -> dict[str, Shown]:
             owner=DATA_PLATFORM,
             deps=models_read("order_risk"),
             kinds=TREES,
-            automation=automation.by_the_clock(automation.HOURLY_SCORES),
+            automation=automation.by_the_clock_when_green(automation.HOURLY_SCORES),
             freshness=HOURLY,
         ),
         "daily_anomalies": Shown(
