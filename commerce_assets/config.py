@@ -59,6 +59,7 @@ class Settings(BaseSettings):
         0.05, ge=0, le=1, description="Share of rejected rows above which a load fails and keeps what was there."
     )
     lapsed_after_days: int = Field(90, gt=0, description="Days without an order after which a customer has lapsed.")
+    scores: str | None = Field(None, description="Scores to make, joined by commas; default all (`commerce score status` lists them).")
     scores_max_age_hours: int = Field(26, gt=0, description="A push refuses scores older than this.")
     scores_max_input_age_hours: int = Field(26, gt=0, description="A score is refused when what it reads was last complete longer ago.")
     scores_max_drift: float = Field(
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     chargeback_tags: str = Field("chargeback", description="Order tags, joined by commas, that say an order was charged back.")
     review_capacity_rate: float = Field(0.02, gt=0, le=1, description="Share of orders that people can review for risk.")
     bulk_push_threshold: int = Field(250, gt=0, description="Customers to write above which the push uses a bulk mutation.")
+    undo_days: int = Field(30, ge=0, description="Days for which a push can be undone: what customers held before is kept so long.")
     published_versions_kept: int = Field(3, ge=1, description="Published warehouse files kept for rollback.")
 
     events_host: str = Field("127.0.0.1", description="Address that `commerce serve` listens on.")

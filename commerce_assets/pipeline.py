@@ -19,13 +19,13 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from commerce_assets.config import Settings
 from commerce_assets.defs.activation.customer_scores import KEY as PUSH_KEY
-from commerce_assets.defs.activation.customer_scores import push_scores
 from commerce_assets.defs.activation.product_recommendations import KEY as LISTS_KEY
+from commerce_assets.defs.activation.pushing import push_named
 from commerce_assets.defs.automation import RANGE_END_TAG, RANGE_START_TAG
 from commerce_assets.defs.dagster_home import open_instance, quick_storage
 from commerce_assets.defs.observability.books import EVENT_LOG, STOCK_BOOKS
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
-from commerce_assets.defs.scoring.assets import RFM_KEY, SCORE_KEYS
+from commerce_assets.defs.scoring.assets import RFM_KEY, score_keys
 from commerce_assets.defs.storefront.coverage import days_due, reports_of
 from commerce_assets.defs.warehouse.published import KEY as PUBLISHED_KEY
 
@@ -129,13 +129,19 @@ class PushSummary:
     counts: Mapping[str, int]
     problems: tuple[str, ...] = ()
     sample: Mapping[str, list[str]] = field(default_factory=dict)
+    run_id: str | None = None
+    """In the ledger: what `commerce sync undo` takes."""
+    title: str = "push of customer scores"
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def render(self) -> str:
         """For people."""
-        lines = [f"push of customer scores: {self.status}", *(f"  {name:<12}{count:>10,}" for name, count in self.counts.items())]
+        lines = [
+            f"{self.title}: {self.status}" + (f", run {self.run_id}" if self.run_id else ""),
+            *(f"  {name:<12}{count:>10,}" for name, count in self.counts.items()),
+        ]
         lines += [f"  e.g. {operation}: {', '.join(keys)}" for operation, keys in self.sample.items()]
         return "\n".join([*lines, *(f"FAILED  {problem}" for problem in self.problems)])
 
@@ -153,24 +159,42 @@ def run_pipeline(
     return summary
 
 
-def run_push(settings: Settings, *, dry_run: bool, progress: Progress, instance: dg.DagsterInstance | None = None) -> PushSummary:
-    """Push customer scores, behind the gate; or say what a push would write."""
+def run_push(
+    settings: Settings,
+    *,
+    dry_run: bool,
+    progress: Progress,
+    name: str = PUSH_KEY.path[-1],
+    plan_id: str | None = None,
+    instance: dg.DagsterInstance | None = None,
+) -> PushSummary:
+    """Run the push of that name, behind the gate; or say what it would write. With `plan_id`, only what that plan said is written."""
+    title = f"push of {name.replace('_', ' ')}"
     if dry_run:
-        report = push_scores(
+        report = push_named(
+            name,
             Storefront(base_url=settings.storefront_url, api_version=settings.shopify_api_version),
             Warehouse(build_path=str(settings.build_path)),
             dry_run=True,
             requested_by="commerce sync --dry-run",
             say=progress,
         )
-        counts = {name: getattr(report, name) for name in ("desired", "creates", "updates", "removals", "unchanged")}
-        return PushSummary(True, "planned, nothing written", counts, sample=report.sample)
+        counts = {count: getattr(report, count) for count in ("desired", "creates", "updates", "removals", "unchanged")}
+        return PushSummary(True, "planned, nothing written", counts, sample=report.sample, title=title)
+    key = dg.AssetKey([*PUSH_KEY.path[:-1], name])
     with _Pipeline.opened(settings, progress, instance) as pipeline:
-        stage, result = pipeline.run("push", [PUSH_KEY])
-        metadata = _metadata(result, PUSH_KEY)
+        stage, result = pipeline.run("push", [key], config={"plan_id": plan_id} if plan_id else None)
+        metadata = _metadata(result, key)
     names = ("desired", "creates", "updates", "removals", "unchanged", "succeeded", "failed", "gone")
-    counts = {name: int(metadata[name]) for name in names if name in metadata}
-    return PushSummary(stage.is_ok and not counts.get("failed"), str(metadata.get("status", "not done")), counts, stage.problems)
+    counts = {count: int(metadata[count]) for count in names if count in metadata}
+    return PushSummary(
+        is_ok=stage.is_ok and not counts.get("failed"),
+        status=str(metadata.get("status", "not done")),
+        counts=counts,
+        problems=stage.problems,
+        run_id=str(metadata.get("ledger_run_id", "")) or None,
+        title=title,
+    )
 
 
 def run_publish(settings: Settings, *, progress: Progress, instance: dg.DagsterInstance | None = None) -> Stage:
@@ -208,15 +232,17 @@ def _build_and_activate(pipeline: "_Pipeline", summary: PipelineSummary) -> None
     """Marts, scores, sync models, figures, publish, push: each only when what it stands on was built."""
     stages: list[tuple[str, Sequence[dg.AssetKey], str]] = [
         ("warehouse", pipeline.models("dbt_models"), "dbt builds and tests staging, intermediate and marts"),
-        ("scores", SCORE_KEYS, "scoring customers, products, stock and orders, each against its baseline"),
+        ("scores", score_keys(pipeline.settings), "scoring customers, products, stock and orders, each against its baseline"),
         ("sync models", pipeline.models("dbt_sync_models"), "dbt builds and tests what is to be pushed"),
         ("figures", [EVENT_LOG, STOCK_BOOKS, *pipeline.models("dbt_ops_models")], "measuring the platform itself"),
         ("publish", [PUBLISHED_KEY], "copying, auditing and publishing the warehouse"),
-        ("push", [PUSH_KEY, LISTS_KEY], "pushing scores and recommendations to the storefront"),
+        ("push", pipeline.present([PUSH_KEY, LISTS_KEY]), "pushing scores and recommendations to the storefront"),
     ]
     needs = {"scores": "warehouse", "sync models": "warehouse", "figures": "warehouse", "publish": "warehouse", "push": "sync models"}
     done: dict[str, bool] = {}
     for name, keys, doing in stages:
+        if not keys:
+            continue
         if name in needs and not done[needs[name]]:
             done[name] = False
             summary.stages.append(Stage(name, 0.0, is_skipped=True))
@@ -237,7 +263,7 @@ def _note(summary: PipelineSummary, name: str, result: dg.ExecuteInProcessResult
         summary.tables_built += len(built)
     elif name == "scores":
         summary.customers_scored = int(_metadata(result, RFM_KEY).get("dagster/row_count", 0))
-        for key in SCORE_KEYS:
+        for key in sorted({event.asset_key for event in result.get_asset_materialization_events() if event.asset_key}):
             if metadata := _metadata(result, key):
                 instead = f"; simpler: {metadata['fallback']}" if "fallback" in metadata else ""
                 summary.scores[key.path[-1]] = f"{int(metadata['dagster/row_count']):>9,} rows by {metadata['model']}{instead}"
@@ -311,6 +337,11 @@ class _Pipeline:
             if isinstance(asset, dg.AssetsDefinition) and asset.op.name == name
             for key in asset.keys
         ]
+
+    def present(self, keys: Sequence[dg.AssetKey]) -> list[dg.AssetKey]:
+        """Those of the keys that there is an asset for."""
+        made = {key for asset in self.definitions.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
+        return [key for key in keys if key in made]
 
     def order_days(self, today: date, *, full: bool, days: int | None) -> tuple[date, date]:
         """The days of orders to pull: those not closed yet, from the shop's earliest on."""

@@ -20,6 +20,8 @@ AS_OF = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 """The 'now' of filled stores: the same for every store of a test session, so that equal seeds give equal stores."""
 
 
+ONLY_CUSTOMERS = {"COMMERCE_SCORES": "customer_rfm,customer_value"}
+"""Settings of runs whose point is another than the scores: `demo` tests make them all."""
 WRITTEN_BACK = {"dim_customer": ("tags", "updated_at")}
 OF_THE_SCORING_RUN = {
     "customer_scores": ("rfm_receipt_id", "value_receipt_id", "scored_at", "valid_until"),

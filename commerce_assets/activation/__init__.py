@@ -1,6 +1,7 @@
-"""What the storefront should hold, against what the ledger says it holds: plan, apply, receipts.
+"""What the storefront should hold, against what the ledger says it holds: plan, apply, receipts, undo.
 
-Belongs here: the engine (`fingerprint`, `plan`, `ledger`, `engine`), destinations behind one protocol, and what each sync
+Belongs here: the engine (`fingerprint`, `plan`, `ledger`, `engine`), what is done beside pushes (`plans`, `pauses`, `undo`, `resync`), the
+syncs there are (`syncs`), destinations behind one protocol, and what each sync
 maps to what. Does not belong here: Dagster, computing scores, how a storefront is reached (its client is handed in).
 
 An order's way through: `customer_scores.push_customer_scores` maps the desired frame, `engine.push` resolves what an earlier

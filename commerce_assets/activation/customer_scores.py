@@ -13,7 +13,7 @@ import polars as pl
 from commerce_assets.activation.destinations.shopify import BulkMutation, CustomerMapping, MetafieldTarget, ShopifyAdmin, ShopifyCustomers
 from commerce_assets.activation.engine import PushReport, push
 from commerce_assets.activation.errors import DesiredStateError
-from commerce_assets.activation.ledger import Ledger
+from commerce_assets.activation.ledger import UNDO_DAYS, Ledger
 from commerce_assets.activation.records import Sync
 
 NAMESPACE = "commerce"
@@ -59,6 +59,7 @@ SYNC = Sync(
     name="customer_scores",
     mapped=("rfm_segment", "lifecycle", "monetary_value", "is_vip", "vip_tier", "churn_risk", "tags"),
     carried=("predicted_value", "next_order_on", "scored_as_of"),
+    sets=("tags",),
 )
 DESIRED_COLUMNS: dict[str, str] = {
     "customer_gid": "gid://shopify/Customer/<id>.",
@@ -84,17 +85,20 @@ def push_customer_scores(
     dry_run: bool = False,
     bulk: BulkMutation | None = None,
     bulk_threshold: int = 2_000,
+    plan_id: str | None = None,
+    undo_days: int = UNDO_DAYS,
     run_id: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PushReport:
     """Bring the shop's customers to `desired`, the rows of `sync_shopify__customer_scores`; writes only what differs.
 
-    `run_id` is the caller's, kept beside the push's own. With `bulk` (how to run a bulk mutation), more than `bulk_threshold` customers
+    `run_id` is the caller's, kept beside the push's own; with `plan_id` only what that plan said is written. With `bulk` (how to run a bulk mutation), more than `bulk_threshold` customers
     go through bulk mutations.
     """
     destination = ShopifyCustomers(client, MAPPING, bulk=bulk, bulk_threshold=bulk_threshold)
-    with Ledger(ledger_url) as ledger:
-        return push(SYNC, as_records(desired), ledger, destination, dry_run=dry_run, requested_by=run_id, progress=progress)
+    with Ledger(ledger_url, undo_days=undo_days) as ledger:
+        records = as_records(desired)
+        return push(SYNC, records, ledger, destination, dry_run=dry_run, plan_id=plan_id, requested_by=run_id, progress=progress)
 
 
 def as_records(scores: pl.DataFrame) -> pl.DataFrame:

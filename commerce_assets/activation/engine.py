@@ -6,7 +6,7 @@ back from the destination and takes what is really there as the ledger's truth, 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +17,9 @@ import polars as pl
 from commerce_assets.activation.errors import DesiredStateError, DestinationUnavailableError
 from commerce_assets.activation.fingerprint import GONE, fingerprint, fingerprints
 from commerce_assets.activation.ledger import Ledger, OpenIntent
+from commerce_assets.activation.pauses import refuse_when_paused
 from commerce_assets.activation.plan import Plan, guard, make_plan
+from commerce_assets.activation.plans import refuse_other_plan
 from commerce_assets.activation.records import Change, Destination, Estimate, Fields, RowResult, Sync, idempotency_key
 
 FLUSH_ROWS = 100
@@ -70,6 +72,7 @@ class PushInterruptedError(DestinationUnavailableError):
 
 def plan_push(sync: Sync, desired: pl.DataFrame, ledger: Ledger, destination: Destination) -> Plan:
     """The plan as things stand; reads the ledger, writes nothing anywhere."""
+    _check(sync, desired)
     plan, _ = _plan(sync, desired, ledger, destination)
     return plan
 
@@ -81,12 +84,14 @@ def push(
     destination: Destination,
     *,
     dry_run: bool = False,
+    plan_id: str | None = None,
     requested_by: str | None = None,
     progress: Progress | None = None,
 ) -> PushReport:
     """Make the destination hold `desired` (`record_key` and the sync's fields, all text) where it does not yet.
 
-    Raises `GuardTrippedError` or `DesiredStateError` with nothing written, `PushInterruptedError` when the destination gives up.
+    With `plan_id`, only if the plan is the one kept under that id. Raises `GuardTrippedError`, `DesiredStateError`, `SyncPausedError` or
+    `PlanDiffersError` with nothing written, `PushInterruptedError` when the destination gives up.
     """
     started = time.monotonic()
     _check(sync, desired)
@@ -95,8 +100,8 @@ def push(
         report = _report_of(sync, plan, None, "planned", dry_run=True)
         return replace(report, open_before=ledger.count_open_intents(sync), seconds=time.monotonic() - started)
     with ledger.exclusive(sync):
-        run = _Run(sync, ledger, destination, requested_by, progress)
-        return run.execute(desired, started)
+        refuse_when_paused(ledger, sync)
+        return _Push(sync, ledger, destination, requested_by, progress).execute(desired, started, plan_id)
 
 
 def _plan(sync: Sync, desired: pl.DataFrame, ledger: Ledger, destination: Destination) -> tuple[Plan, int]:
@@ -111,7 +116,7 @@ def _plan(sync: Sync, desired: pl.DataFrame, ledger: Ledger, destination: Destin
 
 
 def _check(sync: Sync, desired: pl.DataFrame) -> None:
-    expected = ("record_key", *sync.mapped, *sync.carried)
+    expected = ("record_key", *sync.fields)
     missing = [name for name in expected if name not in desired.columns]
     not_text = [name for name in expected if name not in missing and desired.schema[name] != pl.String]
     if missing or not_text:
@@ -137,7 +142,9 @@ def _report_of(sync: Sync, plan: Plan, run_id: str | None, status: str, *, dry_r
 
 
 @dataclass
-class _Tally:
+class Tally:
+    """What became of a run's changes so far."""
+
     succeeded: int = 0
     failed: int = 0
     gone: int = 0
@@ -146,6 +153,10 @@ class _Tally:
     reasons: dict[str, int] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
     """Skipped though they are there, by reason."""
+
+    @property
+    def status(self) -> str:
+        return "partial" if self.failed or self.unknown else "succeeded"
 
     def add(self, result: RowResult) -> None:
         if result.outcome == "succeeded":
@@ -164,49 +175,24 @@ class _Tally:
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
-class _Run:
-    """One push that writes."""
+class Run:
+    """A run that writes, of any kind: its row in the ledger, its changes chunk by chunk, its tally."""
 
     def __init__(self, sync: Sync, ledger: Ledger, destination: Destination, requested_by: str | None, progress: Progress | None) -> None:
         self.sync, self.ledger, self.destination = sync, ledger, destination
         self.requested_by, self.progress = requested_by, progress
-        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}"
-        self.tally = _Tally()
+        self.run_id = new_id()
+        self.tally = Tally()
 
-    def execute(self, desired: pl.DataFrame, started: float) -> PushReport:
-        open_before = self.ledger.open_intents(self.sync)
-        self.ledger.start_run(self.sync, self.run_id, self.requested_by)
-        report: PushReport | None = None
-        try:
-            self._resolve(open_before)
-            plan, state_rows = _plan(self.sync, desired, self.ledger, self.destination)
-            report = replace(_report_of(self.sync, plan, self.run_id, "running"), open_before=len(open_before))
-            guard(plan, self.sync, state_rows)
-            if not plan.is_empty:
-                self.destination.prepare()
-                self._apply(plan, desired)
-        except BaseException as error:
-            self._end(report, "interrupted", error)
-            if isinstance(error, DestinationUnavailableError):
-                ended = self._report(report or _empty_report(self.sync, self.run_id, desired.height), "interrupted", started)
-                raise PushInterruptedError(str(error), ended) from error
-            raise
-        status = "partial" if self.tally.failed or self.tally.unknown else "succeeded"
-        self._end(report, status)
-        return self._report(report, status, started)
-
-    def _apply(self, plan: Plan, desired: pl.DataFrame) -> None:
+    def apply(self, chunks: Iterable[Sequence[Change]], total: int, path: str) -> None:
         """Chunk by chunk: intents, the destination, outcomes. At the end, read back what got no answer."""
-        estimate = plan.estimate
-        if estimate is None:
-            raise AssertionError("a plan to apply has an estimate")
         done = 0
         lost: dict[str, str] = {}
-        for changes in self._chunks(plan, desired, estimate.chunk_rows):
+        for changes in chunks:
             self.ledger.intend(self.sync, self.run_id, changes)
             waiting: list[tuple[str, RowResult]] = []
             try:
-                for result in self.destination.load(changes, estimate.path):
+                for result in self.destination.load(changes, path):
                     self.tally.add(result)
                     if result.outcome == "unknown":
                         lost[result.record_key] = result.reason or "no answer"
@@ -218,32 +204,12 @@ class _Run:
                 self.ledger.settle(self.sync, self.run_id, waiting)
             done += len(changes)
             if self.progress:
-                self.progress(done, plan.changes.height)
+                self.progress(done, total)
         if lost:
             self.tally.unknown = 0
-            self._resolve(self.ledger.open_intents(self.sync), lost)
+            self.resolve(self.ledger.open_intents(self.sync), lost)
 
-    def _chunks(self, plan: Plan, desired: pl.DataFrame, chunk_rows: int) -> Iterator[list[Change]]:
-        names = [*self.sync.mapped, *self.sync.carried]
-        # Rows that repeat a key with the same mapped fields may carry different others: any one of them will do, always the same.
-        rows = desired.join(plan.changes, on="record_key", how="semi").sort("record_key", *names).unique("record_key", keep="last")
-        detailed = plan.changes.join(rows.select("record_key", *names), on="record_key", how="left", maintain_order="left")
-        for planned in detailed.iter_slices(chunk_rows):
-            known = self.ledger.fields(self.sync, planned.filter(pl.col("operation") != "create")["record_key"].to_list())
-            yield [
-                Change(
-                    record_key=row["record_key"],
-                    operation=row["operation"],
-                    fields={name: row[name] for name in names} if row["operation"] != "remove" else {},
-                    held=known.get(row["record_key"]),
-                    old_fingerprint=row["old_fingerprint"],
-                    new_fingerprint=row["new_fingerprint"],
-                    idempotency_key=idempotency_key(self.sync, row["record_key"], row["new_fingerprint"]),
-                )
-                for row in planned.iter_rows(named=True)
-            ]
-
-    def _resolve(self, intents: Sequence[OpenIntent], lost: Mapping[str, str] | None = None) -> None:
+    def resolve(self, intents: Sequence[OpenIntent], lost: Mapping[str, str] | None = None) -> None:
         """Read back every record with an open outcome; what is there is what happened. `lost`: why, for this push's own."""
         if not intents:
             return
@@ -264,17 +230,73 @@ class _Run:
                 waiting = []
         self.ledger.settle(self.sync, self.run_id, waiting)
 
-    def _end(self, report: PushReport | None, status: str, error: BaseException | None = None) -> None:
+    def finish(self, status: str, counts: Mapping[str, int], error: BaseException | None = None) -> None:
+        """Close the run: `counts` beside the tally's own."""
         tally = self.tally
-        counts = {"succeeded": tally.succeeded, "failed": tally.failed, "unknown": tally.unknown, "resolved": tally.resolved}
-        counts["request"] = self.destination.meter.requests
+        told = {"succeeded": tally.succeeded, "failed": tally.failed, "unknown": tally.unknown, "resolved": tally.resolved}
+        told |= {"request": self.destination.meter.requests, **counts}
+        self.ledger.finish_run(self.run_id, status, told, f"{type(error).__name__}: {error}"[:1000] if error else None)
+
+
+class _Push(Run):
+    """A run that brings the destination to a desired state."""
+
+    def execute(self, desired: pl.DataFrame, started: float, plan_id: str | None) -> PushReport:
+        open_before = self.ledger.open_intents(self.sync)
+        self.ledger.start_run(self.sync, self.run_id, self.requested_by)
+        report: PushReport | None = None
+        try:
+            self.resolve(open_before)
+            plan, state_rows = _plan(self.sync, desired, self.ledger, self.destination)
+            report = replace(_report_of(self.sync, plan, self.run_id, "running"), open_before=len(open_before))
+            if plan_id is not None:
+                refuse_other_plan(self.ledger, self.sync, plan_id, plan)
+            guard(plan, self.sync, state_rows)
+            if not plan.is_empty:
+                self.destination.prepare()
+                estimate = _estimate_of(plan)
+                self.apply(self._chunks(plan, desired, estimate), plan.changes.height, estimate.path)
+        except BaseException as error:
+            self._end(report, "interrupted", error)
+            if isinstance(error, DestinationUnavailableError):
+                ended = self._report(report or _empty_report(self.sync, self.run_id, desired.height), "interrupted", started)
+                raise PushInterruptedError(str(error), ended) from error
+            raise
+        status = self.tally.status
+        self._end(report, status)
+        return self._report(report, status, started)
+
+    def _chunks(self, plan: Plan, desired: pl.DataFrame, estimate: Estimate) -> Iterator[list[Change]]:
+        names = list(self.sync.fields)
+        # Rows that repeat a key with the same mapped fields may carry different others: any one of them will do, always the same.
+        rows = desired.join(plan.changes, on="record_key", how="semi").sort("record_key", *names).unique("record_key", keep="last")
+        detailed = plan.changes.join(rows.select("record_key", *names), on="record_key", how="left", maintain_order="left")
+        for planned in detailed.iter_slices(estimate.chunk_rows):
+            known = self.ledger.fields(self.sync, planned.filter(pl.col("operation") != "create")["record_key"].to_list())
+            if estimate.reads_new:
+                # Before the intents, so that they say what was there before: without it nothing could be taken back.
+                new = planned.filter(pl.col("operation") == "create")["record_key"].to_list()
+                known |= {key: held for key, held in self.destination.read(new) if held is not None}
+            yield [
+                Change(
+                    record_key=row["record_key"],
+                    operation=row["operation"],
+                    fields={name: row[name] for name in names} if row["operation"] != "remove" else {},
+                    held=known.get(row["record_key"]),
+                    old_fingerprint=row["old_fingerprint"],
+                    new_fingerprint=row["new_fingerprint"],
+                    idempotency_key=idempotency_key(self.sync, row["record_key"], row["new_fingerprint"]),
+                )
+                for row in planned.iter_rows(named=True)
+            ]
+
+    def _end(self, report: PushReport | None, status: str, error: BaseException | None = None) -> None:
+        counts: dict[str, int] = {}
         if report:
             planned = {"desired": report.desired, "create": report.creates, "update": report.updates, "remove": report.removals}
-            counts |= planned | {
-                "unchanged": report.unchanged,
-                "skipped": sum(report.skipped.values()) + tally.gone + sum(tally.left.values()),
-            }
-        self.ledger.finish_run(self.run_id, status, counts, f"{type(error).__name__}: {error}"[:1000] if error else None)
+            left = sum(report.skipped.values()) + self.tally.gone + sum(self.tally.left.values())
+            counts = planned | {"unchanged": report.unchanged, "skipped": left}
+        self.finish(status, counts, error)
 
     def _report(self, report: PushReport, status: str, started: float) -> PushReport:
         tally = self.tally
@@ -297,10 +319,29 @@ def _resolution(sync: Sync, intent: OpenIntent, held: Fields | None, lost: str |
     key = intent.record_key
     if held is None:
         return RowResult(key, "skipped", "gone at the destination", is_gone=True)
+    prior = _prior_of(sync, intent, held)
     is_empty = all(held.get(name) is None for name in sync.mapped)
     if is_empty if intent.operation == "remove" else fingerprint(held, sync.mapped) == intent.new_fingerprint:
-        return RowResult(key, "succeeded", "confirmed by reading back", held)
-    return RowResult(key, "failed", f"{lost or 'the push ended early'}; not or only partly applied, by reading back", held)
+        return RowResult(key, "succeeded", "confirmed by reading back", held, prior=prior)
+    return RowResult(key, "failed", f"{lost or 'the push ended early'}; not or only partly applied, by reading back", held, prior=prior)
+
+
+def _prior_of(sync: Sync, intent: OpenIntent, held: Fields) -> Fields | None:
+    """What was there before the intent; a value that is not what it meant to write is none of ours, and not to be undone."""
+    if intent.prior is None or intent.intended is None:
+        return None
+    return {name: (intent.prior if held.get(name) == intent.intended.get(name) else held).get(name) for name in sync.fields}
+
+
+def _estimate_of(plan: Plan) -> Estimate:
+    if plan.estimate is None:
+        raise AssertionError("a plan to apply has an estimate")
+    return plan.estimate
+
+
+def new_id() -> str:
+    """Of a run or a plan; sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}"
 
 
 def _empty_report(sync: Sync, run_id: str, desired_rows: int) -> PushReport:

@@ -23,3 +23,19 @@ class DestinationError(ActivationError):
 
 class DestinationUnavailableError(ActivationError):
     """The destination stopped answering; what was open stays open in the ledger, and the next run resolves it."""
+
+
+class SyncPausedError(ActivationError):
+    """The sync is paused; nothing was written."""
+
+
+class PlanDiffersError(ActivationError):
+    """What would be written now is not what the plan said; nothing was written."""
+
+
+class UndoError(ActivationError):
+    """A run that cannot be undone: unknown, or its values are no longer kept; nothing was written."""
+
+
+class UnknownSyncError(ActivationError):
+    """There is no sync of that name."""

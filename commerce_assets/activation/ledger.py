@@ -1,11 +1,6 @@
 """The ledger: what was meant to be written, what became of it, and what each destination holds now.
 
-Three tables, through SQLAlchemy Core, on SQLite (WAL, synchronous=FULL) or PostgreSQL:
-
-    activation_runs     one row a push
-    activation_changes  one row a record a push set out to write: the intent before the outside write, its outcome after;
-                        `outcome` is null in between, and for ever after a crash until a later run resolves it
-    activation_state    one row a record: what the destination holds as far as is known, and its fingerprint
+On SQLite (WAL, synchronous=FULL) or PostgreSQL; its tables stand in `tables`.
 
 Reading a million (key, fingerprint) pairs row by row would take most of a second's budget of a plan; on SQLite they are read in
 pages of one text value each (sql/state_page_sqlite.sql; measured in benchmarks/ledger_diff.py).
@@ -16,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,70 +24,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from commerce_assets.activation.errors import SyncBusyError
 from commerce_assets.activation.fingerprint import GONE, SEPARATOR, fingerprint
 from commerce_assets.activation.records import Change, Fields, RowResult, Sync
+from commerce_assets.activation.tables import CHANGES, RUNS, STATE, VALUES, create_tables
+
+__all__ = ["CHANGES", "RUNS", "STATE", "UNDO_DAYS", "Ledger", "OpenIntent", "ledger_frames"]
 
 PAGE_ROWS = 200_000
 KEYS_A_QUERY = 500
-METADATA = sa.MetaData()
-_INSTANT = sa.DateTime(timezone=True)
-
-RUNS = sa.Table(
-    "activation_runs",
-    METADATA,
-    sa.Column("run_id", sa.String(40), primary_key=True, comment="The push; sorts by time."),
-    sa.Column("requested_by", sa.String(120), comment="The caller's own run id, such as Dagster's."),
-    sa.Column("destination", sa.String(60), nullable=False),
-    sa.Column("sync", sa.String(120), nullable=False),
-    sa.Column("status", sa.String(20), nullable=False, comment="running, succeeded, partial (some rows failed) or interrupted."),
-    sa.Column("started_at", _INSTANT, nullable=False),
-    sa.Column("finished_at", _INSTANT),
-    *(
-        sa.Column(f"{name}_count", sa.BigInteger, nullable=False, server_default="0")
-        for name in (
-            *("desired", "create", "update", "remove", "unchanged", "skipped"),
-            *("succeeded", "failed", "unknown", "resolved", "request"),
-        )
-    ),
-    sa.Column("error", sa.Text, comment="Why it was interrupted."),
-)
-CHANGES = sa.Table(
-    "activation_changes",
-    METADATA,
-    sa.Column("run_id", sa.String(40), primary_key=True),
-    sa.Column("record_key", sa.String(255), primary_key=True),
-    sa.Column("destination", sa.String(60), nullable=False),
-    sa.Column("sync", sa.String(120), nullable=False),
-    sa.Column("operation", sa.String(10), nullable=False, comment="create, update or remove."),
-    sa.Column("changed_fields", sa.Text, nullable=False, comment="Names of the fields that differ, joined by commas."),
-    sa.Column("old_fingerprint", sa.String(32)),
-    sa.Column("new_fingerprint", sa.String(32)),
-    sa.Column("idempotency_key", sa.String(36), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False, comment="1 for the first try of this content, more after failures."),
-    sa.Column("intended_at", _INSTANT, nullable=False),
-    sa.Column("outcome", sa.String(10), comment="succeeded, failed or skipped; null while open."),
-    sa.Column("reason", sa.Text, comment="Why it failed or was skipped, or how an open outcome was resolved."),
-    sa.Column("resolved_at", _INSTANT),
-)
-sa.Index("activation_changes_key", CHANGES.c.idempotency_key)
-sa.Index(
-    "activation_changes_open",
-    CHANGES.c.destination,
-    CHANGES.c.sync,
-    sqlite_where=CHANGES.c.outcome.is_(None),
-    postgresql_where=CHANGES.c.outcome.is_(None),
-)
-STATE = sa.Table(
-    "activation_state",
-    METADATA,
-    sa.Column("destination", sa.String(60), primary_key=True),
-    sa.Column("sync", sa.String(120), primary_key=True),
-    sa.Column("record_key", sa.String(255), primary_key=True),
-    sa.Column("fingerprint", sa.String(32), nullable=False, comment="Of the mapped fields held; 'gone' where the record no longer exists."),
-    sa.Column("fields", sa.Text, nullable=False, comment="What is held, as JSON."),
-    sa.Column("run_id", sa.String(40), nullable=False, comment="The push that last learnt or wrote it."),
-    sa.Column("updated_at", _INSTANT, nullable=False),
-)
-# Holds all that a plan reads, so that planning never touches the wide rows.
-sa.Index("activation_state_plan", STATE.c.destination, STATE.c.sync, STATE.c.record_key, STATE.c.fingerprint)
+UNDO_DAYS = 30
+"""Days for which the values that an undo needs are kept, unless the ledger is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +42,20 @@ class OpenIntent:
     record_key: str
     operation: str
     new_fingerprint: str | None
+    prior: Fields | None
+    """What was held before, as far as it was known; None where an older version wrote the intent."""
+    intended: Fields | None
 
 
 class Ledger:
-    """The ledger of one operational store. A context manager; safe for one thread, other processes may read."""
+    """The ledger of one operational store. A context manager; safe for one thread, other processes may read.
 
-    def __init__(self, url: str) -> None:
+    Values that an undo needs are kept for `undo_days`.
+    """
+
+    def __init__(self, url: str, *, undo_days: int = UNDO_DAYS) -> None:
         self._url = sa.make_url(url)
+        self.undo_days = undo_days
         if self._is_file:
             Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
         self.engine = sa.create_engine(self._url)
@@ -127,12 +73,10 @@ class Ledger:
         self.engine.dispose()
 
     def _create_tables(self) -> None:
-        """Tables and indexes that are not there yet, also after a first start that was killed or ran beside another."""
+        """What is not there yet, also after a first start that was killed or ran beside another."""
         for attempt in (1, 2):
             try:
-                METADATA.create_all(self.engine)
-                for index in (index for table in METADATA.sorted_tables for index in table.indexes):
-                    index.create(self.engine, checkfirst=True)
+                create_tables(self.engine)
             except sa.exc.DBAPIError:
                 # Another process made them between our look and our statement.
                 if attempt == 2:
@@ -189,10 +133,19 @@ class Ledger:
                 held.update({row.record_key: json.loads(row.fields) for row in connection.execute(query)})
         return held
 
-    def start_run(self, sync: Sync, run_id: str, requested_by: str | None) -> None:
+    def start_run(self, sync: Sync, run_id: str, requested_by: str | None, *, kind: str = "push", of_run: str | None = None) -> None:
+        """Open a run; values of runs too old to be undone are cleared."""
         row = {"run_id": run_id, "requested_by": requested_by, "destination": sync.destination, "sync": sync.name}
+        row |= {"kind": kind, "of_run": of_run}
+        too_old = sa.and_(
+            CHANGES.c.destination == sync.destination,
+            CHANGES.c.sync == sync.name,
+            CHANGES.c.intended_at < _now() - timedelta(days=self.undo_days),
+            CHANGES.c.prior_fields.is_not(None),
+        )
         with self.engine.begin() as connection:
             connection.execute(RUNS.insert(), {**row, "status": "running", "started_at": _now()})
+            connection.execute(CHANGES.update().where(too_old).values(dict.fromkeys(VALUES)))
             # Only one push of a sync runs at a time, and this one holds it: whatever else says `running` was killed.
             connection.execute(
                 RUNS.update().where(
@@ -224,6 +177,8 @@ class Ledger:
                 "idempotency_key": change.idempotency_key,
                 "attempt": 1 + earlier.get(change.idempotency_key, 0),
                 "intended_at": _now(),
+                "prior_fields": _as_text(sync, change.held or {}),
+                "written_fields": _as_text(sync, change.fields),
             }
             for change in changes
         ]
@@ -247,30 +202,47 @@ class Ledger:
         """Write outcomes, and what is held now, in one transaction. Each result comes with the run that intended it."""
         now = _now()
         outcomes = [
-            {"of_run": intended_by, "of_key": result.record_key, "outcome": result.outcome, "reason": result.reason, "resolved_at": now}
+            {
+                "of_run": intended_by,
+                "of_key": result.record_key,
+                "became": result.outcome,
+                "because": result.reason,
+                "at": now,
+                "before": None if result.prior is None else _as_text(sync, result.prior),
+                "after": None if result.held is None else _as_text(sync, result.held),
+            }
             for intended_by, result in results
             if result.outcome != "unknown"
         ]
-        held, dropped = [], []
-        for _, result in results:
-            key = {"destination": sync.destination, "sync": sync.name, "record_key": result.record_key}
-            if result.is_gone:
-                held.append({**key, "fingerprint": GONE, "fields": "{}", "run_id": run_id, "updated_at": now})
-            elif result.held is not None and any(result.held.get(name) is not None for name in sync.mapped):
-                text = json.dumps(dict(result.held), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-                row = {"fingerprint": fingerprint(result.held, sync.mapped), "fields": text, "run_id": run_id, "updated_at": now}
-                held.append({**key, **row})
-            elif result.held is not None:
-                dropped.append({f"of_{name}": value for name, value in key.items()})
         with self.engine.begin() as connection:
             if outcomes:
-                of_change = sa.and_(CHANGES.c.run_id == sa.bindparam("of_run"), CHANGES.c.record_key == sa.bindparam("of_key"))
-                connection.execute(CHANGES.update().where(of_change), outcomes)
-            if held:
-                connection.execute(self._upsert_state(), held)
-            if dropped:
-                columns = (STATE.c.destination, STATE.c.sync, STATE.c.record_key)
-                connection.execute(STATE.delete().where(*(column == sa.bindparam(f"of_{column.name}") for column in columns)), dropped)
+                connection.execute(_OUTCOME, outcomes)
+            self._learn(connection, sync, run_id, [(r.record_key, r.held) for _, r in results if r.held is not None and not r.is_gone])
+            self._learn(connection, sync, run_id, [(result.record_key, None) for _, result in results if result.is_gone])
+
+    def learn(self, sync: Sync, run_id: str, held: Sequence[tuple[str, Fields | None]]) -> None:
+        """Believe what was read back: fields by key, None for a record that is gone."""
+        with self.engine.begin() as connection:
+            self._learn(connection, sync, run_id, held)
+
+    def _learn(self, connection: sa.Connection, sync: Sync, run_id: str, records: Sequence[tuple[str, Fields | None]]) -> None:
+        now = _now()
+        held, dropped = [], []
+        for record_key, fields in records:
+            key = {"destination": sync.destination, "sync": sync.name, "record_key": record_key}
+            if fields is None:
+                held.append({**key, "fingerprint": GONE, "fields": "{}", "run_id": run_id, "updated_at": now})
+            elif any(fields.get(name) is not None for name in sync.mapped):
+                text = json.dumps(dict(fields), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+                row = {"fingerprint": fingerprint(fields, sync.mapped), "fields": text, "run_id": run_id, "updated_at": now}
+                held.append({**key, **row})
+            else:
+                dropped.append({f"of_{name}": value for name, value in key.items()})
+        if held:
+            connection.execute(self._upsert_state(), held)
+        if dropped:
+            columns = (STATE.c.destination, STATE.c.sync, STATE.c.record_key)
+            connection.execute(STATE.delete().where(*(column == sa.bindparam(f"of_{column.name}") for column in columns)), dropped)
 
     def _upsert_state(self) -> sa.sql.dml.Insert:
         written = ("fingerprint", "fields", "run_id", "updated_at")
@@ -282,12 +254,17 @@ class Ledger:
     def open_intents(self, sync: Sync) -> list[OpenIntent]:
         """Changes whose outcome is not known, oldest first."""
         query = (
-            sa.select(CHANGES.c.run_id, CHANGES.c.record_key, CHANGES.c.operation, CHANGES.c.new_fingerprint)
+            sa.select(
+                *(CHANGES.c[name] for name in ("run_id", "record_key", "operation", "new_fingerprint")),
+                *(CHANGES.c[name] for name in VALUES),
+            )
             .where(CHANGES.c.destination == sync.destination, CHANGES.c.sync == sync.name, CHANGES.c.outcome.is_(None))
             .order_by(CHANGES.c.intended_at, CHANGES.c.run_id, CHANGES.c.record_key)
         )
         with self.engine.connect() as connection:
-            return [OpenIntent(**row) for row in connection.execute(query).mappings()]
+            return [
+                OpenIntent(*row[:4], *(None if text is None else json.loads(text) for text in row[4:])) for row in connection.execute(query)
+            ]
 
     def count_open_intents(self, sync: Sync) -> int:
         query = sa.select(sa.func.count()).where(
@@ -344,10 +321,30 @@ def _row_pages(connection: sa.Connection, sync: Sync) -> Iterator[pl.DataFrame]:
         yield pl.DataFrame({"record_key": keys, "fingerprint": fingerprints}, schema={"record_key": pl.String, "fingerprint": pl.String})
 
 
+_OUTCOME = (
+    CHANGES.update()
+    .where(CHANGES.c.run_id == sa.bindparam("of_run"), CHANGES.c.record_key == sa.bindparam("of_key"))
+    .values(
+        outcome=sa.bindparam("became"),
+        reason=sa.bindparam("because"),
+        resolved_at=sa.bindparam("at"),
+        prior_fields=sa.func.coalesce(sa.bindparam("before", type_=sa.Text), CHANGES.c.prior_fields),
+        # Where a result does not say what is held, all is as before.
+        written_fields=sa.func.coalesce(sa.bindparam("after", type_=sa.Text), CHANGES.c.prior_fields),
+    )
+)
+
+
+def _as_text(sync: Sync, fields: Fields) -> str:
+    """The sync's fields as JSON, always all and in the same order: equal texts are equal values."""
+    return json.dumps({name: fields.get(name) for name in sync.fields}, ensure_ascii=False, separators=(",", ":"))
+
+
 def _frame(connection: sa.Connection, table: sa.Table, order: Iterable[Any]) -> pl.DataFrame:
     types: dict[type, pl.DataType] = {sa.DateTime: pl.Datetime("us", "UTC"), sa.BigInteger: pl.Int64(), sa.Integer: pl.Int64()}
-    schema = {column.name: next((types[t] for t in types if isinstance(column.type, t)), pl.String()) for column in table.columns}
-    rows = [tuple(row) for row in connection.execute(sa.select(table).order_by(*order))]
+    columns = [column for column in table.columns if column.name not in VALUES]
+    schema = {column.name: next((types[t] for t in types if isinstance(column.type, t)), pl.String()) for column in columns}
+    rows = [tuple(row) for row in connection.execute(sa.select(*columns).order_by(*order))]
     if connection.dialect.name != "sqlite":
         return pl.DataFrame(rows, schema=schema, orient="row")
     # SQLite keeps no zone; every moment in the ledger is UTC.

@@ -13,7 +13,7 @@ import polars as pl
 from commerce_assets.activation.destinations.shopify import MetafieldTarget, ProductMapping, ShopifyAdmin, ShopifyProducts
 from commerce_assets.activation.engine import PushReport, push
 from commerce_assets.activation.errors import DesiredStateError
-from commerce_assets.activation.ledger import Ledger
+from commerce_assets.activation.ledger import UNDO_DAYS, Ledger
 from commerce_assets.activation.records import Sync
 
 NAMESPACE = "shopify--discovery--product_recommendation"
@@ -54,16 +54,19 @@ def push_product_recommendations(
     ledger_url: str,
     *,
     dry_run: bool = False,
+    plan_id: str | None = None,
+    undo_days: int = UNDO_DAYS,
     run_id: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PushReport:
     """Bring the shop's products to `desired`, the rows of `sync_shopify__product_recommendations`; writes only what differs.
 
-    `run_id` is the caller's, kept beside the push's own.
+    `run_id` is the caller's, kept beside the push's own; with `plan_id` only what that plan said is written.
     """
     destination = ShopifyProducts(client, MAPPING)
-    with Ledger(ledger_url) as ledger:
-        return push(SYNC, as_records(desired), ledger, destination, dry_run=dry_run, requested_by=run_id, progress=progress)
+    with Ledger(ledger_url, undo_days=undo_days) as ledger:
+        records = as_records(desired)
+        return push(SYNC, records, ledger, destination, dry_run=dry_run, plan_id=plan_id, requested_by=run_id, progress=progress)
 
 
 def as_records(recommendations: pl.DataFrame) -> pl.DataFrame:

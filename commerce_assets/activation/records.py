@@ -21,14 +21,21 @@ class Sync:
     name: str
     mapped: tuple[str, ...]
     carried: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    """Fields that are sets, written element by element: they may be found half-written."""
     max_removed_share: float = 0.2
     """Share of the ledger's records that one run may remove; at most `always_removable` are never questioned."""
     always_removable: int = 20
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Mapped, then carried."""
+        return (*self.mapped, *self.carried)
+
 
 @dataclass(frozen=True)
 class Change:
-    """One record to be written. `held` is what the destination holds as far as the ledger knows; None where it does not."""
+    """One record to be written. `held` is what the destination holds, as the ledger knows or as was just read; None where nobody looked."""
 
     record_key: str
     operation: Operation
@@ -37,6 +44,8 @@ class Change:
     old_fingerprint: str | None
     new_fingerprint: str | None
     idempotency_key: str
+    is_whole: bool = False
+    """To be written also where nothing but carried fields differ."""
 
     @property
     def changed_fields(self) -> tuple[str, ...]:
@@ -56,6 +65,8 @@ class RowResult:
     reason: str | None = None
     held: Fields | None = None
     is_gone: bool = False
+    prior: Fields | None = None
+    """What was held before, where that is better known than when the change was intended."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class Estimate:
     chunk_rows: int
     requests: int
     points: int
+    reads_new: bool = False
+    """Whether records new to the ledger are read before they are written."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commerce_assets.cli import events, sandbox, score
+from commerce_assets.cli import events, sandbox, score, sync
 from commerce_assets.cli.output import Json, as_table, show
 from commerce_assets.config import load_settings
 
@@ -22,6 +22,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(events.webhooks_app, name="webhooks")
 app.add_typer(events.dlq_app, name="dlq")
 app.add_typer(score.app, name="score")
+app.add_typer(sync.app, name="sync")
 for command in (events.serve, events.worker, events.status, events.trace):
     app.command()(command)
 
@@ -94,17 +95,6 @@ def publish(
     if not rollback:
         raise SystemExit(demo_runner.run_publish(settings, as_json=as_json))
     show(rollback_warehouse(settings, to).as_dict(), as_json, as_table)
-
-
-@app.command()
-def sync(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Push customer scores to the storefront; with --dry-run only show what would change."""
-    from commerce_assets.cli import demo as demo_runner
-
-    raise SystemExit(demo_runner.run_push(load_settings(), dry_run=dry_run, as_json=as_json))
 
 
 @quarantine_app.command("list")

@@ -27,16 +27,16 @@ class DemoError(Exception):
 
 def run_demo(settings: Settings, *, scale: float, full: bool, as_json: bool) -> int:
     """Run the main job once; 0 when everything was right, 1 otherwise."""
-    with storefront(settings, scale=scale, progress=_say):
+    with storefront(settings, scale=scale, progress=say):
         return _run_once(settings, full=full, as_json=as_json)
 
 
 def run_and_serve(settings: Settings, *, full: bool, port: int) -> int:
     """Run the main job, then serve the Dagster UI until interrupted; the UI is served even when the run failed, so that one can see why."""
-    with storefront(settings, scale=1.0, progress=_say):
+    with storefront(settings, scale=1.0, progress=say):
         code = _run_once(settings, full=full, as_json=False)
         with _event_service(settings):
-            _say(f"serving the Dagster UI at http://127.0.0.1:{port} (Ctrl-C stops it)")
+            say(f"serving the Dagster UI at http://127.0.0.1:{port} (Ctrl-C stops it)")
             return _serve_ui(settings, port) or code
 
 
@@ -49,7 +49,7 @@ def _event_service(settings: Settings) -> Iterator[None]:
     from commerce_assets.service.subscribing import synchronise
 
     if _answers(f"http://{settings.events_host}:{settings.events_port}"):
-        _say(f"events are already taken at http://{settings.events_host}:{settings.events_port}")
+        say(f"events are already taken at http://{settings.events_host}:{settings.events_port}")
         yield
         return
     log_path = settings.data_root / "events.log"
@@ -58,7 +58,7 @@ def _event_service(settings: Settings) -> Iterator[None]:
     try:
         diff = synchronise(settings)
         topics = len(diff.create) + len(diff.update) + len(diff.unchanged)
-        _say(f"{topics} webhook topics subscribed; events are taken at port {settings.events_port} (see events.log)")
+        say(f"{topics} webhook topics subscribed; events are taken at port {settings.events_port} (see events.log)")
         yield
     finally:
         process.terminate()
@@ -68,21 +68,11 @@ def _event_service(settings: Settings) -> Iterator[None]:
             process.kill()
 
 
-def run_push(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
-    """Plan, or plan and apply, the push of customer scores."""
-    from commerce_assets.pipeline import run_push as push
-
-    with storefront(settings, scale=1.0, progress=_say):
-        report = push(settings, dry_run=dry_run, progress=_say)
-    print(json.dumps(report.as_dict(), indent=2, default=str) if as_json else report.render())
-    return 0 if report.is_ok else 1
-
-
 def run_publish(settings: Settings, *, as_json: bool) -> int:
     """Publish the built warehouse, behind the gate that a run has."""
     from commerce_assets.pipeline import run_publish as publish
 
-    stage = publish(settings, progress=_say)
+    stage = publish(settings, progress=say)
     summary = {
         "is_ok": stage.is_ok,
         "seconds": round(stage.seconds, 1),
@@ -96,7 +86,7 @@ def run_publish(settings: Settings, *, as_json: bool) -> int:
 def _run_once(settings: Settings, *, full: bool, as_json: bool) -> int:
     from commerce_assets.pipeline import run_pipeline
 
-    summary = run_pipeline(settings, progress=_say, full=full)
+    summary = run_pipeline(settings, progress=say, full=full)
     print(json.dumps(summary.as_dict(), indent=2, default=str) if as_json else summary.render())
     return 0 if summary.is_ok else 1
 
@@ -104,7 +94,7 @@ def _run_once(settings: Settings, *, full: bool, as_json: bool) -> int:
 _started_at = time.monotonic()
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """One line of progress, with the seconds since the start, on stderr so that --json stays clean."""
     print(f"{time.monotonic() - _started_at:7.1f}s  {line}", file=sys.stderr, flush=True)
 

@@ -86,12 +86,13 @@ def backtest(
 def status(as_json: Json = False) -> None:
     """Say of every score what is in force: model, day, until when it may be pushed, and why the newest run was refused if it was."""
     from commerce_assets.lake import Lake
-    from commerce_assets.service.scores.jobs import JOBS
+    from commerce_assets.service.scores.jobs import made_in
     from commerce_assets.service.scores.running import in_force, why_not_pushed
 
-    lake, now = Lake(load_settings().lake_root), datetime.now(UTC)
+    settings, now = load_settings(), datetime.now(UTC)
+    lake = Lake(settings.lake_root)
     rows: list[dict[str, Any]] = []
-    for name in JOBS:
+    for name in made_in(settings):
         receipt = in_force(lake, name)
         rows.append(
             {

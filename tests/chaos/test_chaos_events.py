@@ -137,16 +137,19 @@ class _Builds:
         self.start()
 
 
+PASSES = 10
+
+
 def _settle(running: Service) -> None:
     """Work on until nothing is under way: what is pushed comes back as an event, what was lost is found by asking the shop."""
     running.kill("worker")
-    for _ in range(3):
+    for working in range(PASSES):
         eventually(running.is_delivered, "the store has delivered everything", 600)
         time.sleep(3)  # what changed just now is left to its event
         done = running.commerce("worker", "--once", "--json", timeout=400)
-        assert done.returncode == 0, (done.stdout, done.stderr[-3000:])
-    eventually(running.is_delivered, "the store has delivered everything", 600)
-    done = running.commerce("worker", "--once", "--json", timeout=400)
+        # On a busy machine what a pass pushed comes back before it ends: then it says that there is more.
+        if done.returncode == 0 and working >= 3:
+            break
     assert done.returncode == 0, (done.stdout, done.stderr[-3000:])
     running.stop()
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pipeline_runs import AS_OF, Shop, shop
+from pipeline_runs import AS_OF, ONLY_CUSTOMERS, Shop, shop
 from support import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
@@ -64,7 +64,7 @@ def _kill_when(opened: Shop, reached: Callable[[Shop], bool]) -> None:
     log.close()
 
 
-LAST_MONTHS = {"COMMERCE_ORDERS_START_ON": f"{AS_OF - timedelta(days=150):%Y-%m-%d}"}
+LAST_MONTHS = {"COMMERCE_ORDERS_START_ON": f"{AS_OF - timedelta(days=150):%Y-%m-%d}", **ONLY_CUSTOMERS}
 """Few order days: each costs Dagster an event, and the point here is what is killed."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from pipeline_runs import serving
+from pipeline_runs import ONLY_CUSTOMERS, serving
 from support import commerce, shared_path
 
 FILE_TOTAL = Decimal("9747747.93")
@@ -25,7 +25,7 @@ def test_published_sales_refunds_credits_and_rejections_add_up_to_the_file(tmp_p
     store = tmp_path / "store"
     loaded = json.loads(commerce("sandbox", "load", "--transactions", str(file), "--store", str(store), "--json").stdout)
 
-    with serving(tmp_path, store, settings={"COMMERCE_ORDERS_START_ON": "2010-12-01"}) as shop:
+    with serving(tmp_path, store, settings={"COMMERCE_ORDERS_START_ON": "2010-12-01", **ONLY_CUSTOMERS}) as shop:
         summary = shop.summary()
         assert summary["exit_code"] == 0, summary["progress"][-4000:]
         orders = {

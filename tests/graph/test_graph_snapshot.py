@@ -159,3 +159,16 @@ def test_behind_every_family_of_events_stand_models_and_none_behind_the_scores(d
     assert "warehouse/marts/fct_inventory_snapshot" in behind["inventory"]
     assert "warehouse/marts/dim_customer" in behind["deletions"]
     assert not {key for keys in behind.values() for key in keys if key.startswith(("warehouse/sync", "warehouse/ops/order_trace"))}
+
+
+def test_without_the_scores_behind_it_a_push_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMERCE_DATA_ROOT", str(tmp_path))
+    monkeypatch.setenv("COMMERCE_SCORES", "customer_rfm,customer_value")
+    from commerce_assets.definitions import build_defs
+
+    keys = {key.to_user_string() for asset in build_defs().assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys}
+    assert {key for key in keys if key.startswith(("scores/", "activation/"))} == {
+        "scores/customer_rfm",
+        "scores/customer_value",
+        "activation/shopify/customer_scores",
+    }

@@ -7,9 +7,13 @@ import pytest
 from activation_fakes import FakeShop
 from postgres_server import running_postgres
 
-from commerce_assets.activation.customer_scores import SYNC, push_customer_scores
+from commerce_assets.activation.customer_scores import MAPPING, SYNC, push_customer_scores
+from commerce_assets.activation.destinations.shopify import ShopifyCustomers
 from commerce_assets.activation.errors import SyncBusyError
 from commerce_assets.activation.ledger import Ledger, ledger_frames
+from commerce_assets.activation.pauses import resume
+from commerce_assets.activation.resync import resync
+from commerce_assets.activation.undo import undo
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,25 @@ def test_push_change_and_repeat(postgres_url: str) -> None:
     assert frames["activation_runs"]["succeeded_count"].to_list() == [300, 2, 0]
     assert frames["activation_changes"]["outcome"].unique().to_list() == ["succeeded"]
     assert frames["activation_changes"].schema["resolved_at"] == pl.Datetime("us", "UTC")
+
+
+def test_a_ledger_of_the_old_schema_goes_on_and_undoes(postgres_url: str) -> None:
+    shop = FakeShop(f"gid://shopify/Customer/{number}" for number in range(1, 301))
+    push_customer_scores(scores(lapsed=frozenset({5, 7})), shop, postgres_url)
+    with Ledger(postgres_url) as ledger, ledger.engine.begin() as connection:
+        for table, column in (("changes", "prior_fields"), ("changes", "written_fields"), ("runs", "kind"), ("runs", "of_run")):
+            connection.exec_driver_sql(f"alter table activation_{table} drop column {column}")
+        connection.exec_driver_sql("drop table activation_pauses")
+    with Ledger(postgres_url) as ledger:
+        resync(SYNC, ledger, ShopifyCustomers(shop, MAPPING), also=list(shop.customers))
+    before = shop.state()
+    wrong = push_customer_scores(scores(lapsed=frozenset(range(1, 41))), shop, postgres_url)
+    assert wrong.run_id
+    with Ledger(postgres_url) as ledger:
+        undone = undo(SYNC, wrong.run_id, ledger, ShopifyCustomers(shop, MAPPING))
+        assert (undone.succeeded, undone.changed_since) == (wrong.succeeded, 0)
+        assert resume(ledger, SYNC)
+    assert shop.state() == before
 
 
 def test_one_push_at_a_time(postgres_url: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from pipeline_runs import Shop, serving
+from pipeline_runs import ONLY_CUSTOMERS, Shop, serving
 from support import commerce
 
 from commerce_assets.defs.dagster_home import open_instance
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, dict[s
     folder = tmp_path_factory.mktemp("pipeline")
     commerce("sandbox", "fill", "--scale", "0.05", "--seed", "5", "--store", str(folder / "store"))
     start = (datetime.now(UTC) - timedelta(days=45)).date().isoformat()
-    with serving(folder, folder / "store", settings={"COMMERCE_ORDERS_START_ON": start}) as opened:
+    with serving(folder, folder / "store", settings={"COMMERCE_ORDERS_START_ON": start, **ONLY_CUSTOMERS}) as opened:
         summary = opened.summary()
         assert summary["exit_code"] == 0, summary["progress"][-4000:]
         yield opened, summary

@@ -180,7 +180,8 @@ class ShopifyObjects:
         set_calls, reads = ceil(written / self._objects_a_call), ceil(creates / OBJECTS_A_READ)
         mutations = set_calls + tag_calls + deletions
         read_points = creates * (2 + len(self.mapping.metafields))
-        return Estimate("direct", DIRECT_CHUNK_ROWS, requests=mutations + reads, points=mutations * POINTS_A_MUTATION + read_points)
+        points = mutations * POINTS_A_MUTATION + read_points
+        return Estimate("direct", DIRECT_CHUNK_ROWS, requests=mutations + reads, points=points, reads_new=True)
 
     def load(self, changes: Sequence[Change], path: str) -> Iterator[RowResult]:
         works = [_Work(change, dict(change.held or {})) for change in changes]
@@ -204,7 +205,9 @@ class ShopifyObjects:
     # --- what is to be done
 
     def _direct_steps(self, works: list[_Work]) -> Iterator[None]:
-        self._read_unknown([work for work in works if work.change.operation == "create"])
+        new = [work for work in works if work.change.operation == "create"]
+        self._read_unknown([work for work in new if work.change.held is None])
+        self._yield_to_others([work for work in new if work.is_open])
         yield
         self._prepare_works(works)
         yield
@@ -224,7 +227,7 @@ class ShopifyObjects:
                 work.add = tuple(tag for tag in after if tag not in before)
                 work.remove = tuple(tag for tag in before if tag not in after)
             differing = [target for target in self.mapping.metafields if wanted.get(target.field) != held.get(target.field)]
-            if not (work.add or work.remove or any(not target.is_carried for target in differing)):
+            if not (work.add or work.remove or any(work.change.is_whole or not target.is_carried for target in differing)):
                 work.succeed("already held")
                 continue
             work.sets = [(target, value) for target in differing if (value := wanted.get(target.field)) is not None]
@@ -241,15 +244,17 @@ class ShopifyObjects:
             work = by_key[key]
             if held is None:
                 work.gone()
-            elif self.mapping.yields_to_others and self._is_anothers(work, held):
-                work.leave(HELD_BY_ANOTHER)
             else:
                 work.held.update(held)
 
-    def _is_anothers(self, work: _Work, held: Fields) -> bool:
-        """Whether one of the metafields we would write holds a value that is not the one we want there."""
-        names = (target.field for target in self.mapping.metafields)
-        return any(held.get(name) is not None and held.get(name) != work.change.fields.get(name) for name in names)
+    def _yield_to_others(self, works: list[_Work]) -> None:
+        """Leave objects alone that hold a value which is not the one we want there, where the mapping says that it is another's then."""
+        if not self.mapping.yields_to_others:
+            return
+        names = [target.field for target in self.mapping.metafields]
+        for work in works:
+            if any(work.held.get(name) is not None and work.held.get(name) != work.change.fields.get(name) for name in names):
+                work.leave(HELD_BY_ANOTHER)
 
     # --- metafields
 

@@ -2,23 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-from commerce_assets.config import load_settings
 from commerce_assets.defs import automation
-from commerce_assets.defs.activation.customer_scores import PushConfig, refuse_without_receipts, report_metadata
+from commerce_assets.defs.activation.pushing import PushConfig, no_retry_when_refused, push_named, refuse_without_receipts, report_metadata
 from commerce_assets.defs.gates import Gate
 from commerce_assets.defs.names import CRM, tags
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
 
-if TYPE_CHECKING:
-    from commerce_assets.activation.engine import PushReport
-
-KEY = dg.AssetKey(["activation", "shopify", "product_recommendations"])
+NAME = "product_recommendations"
+KEY = dg.AssetKey(["activation", "shopify", NAME])
 SYNC_MODEL = dg.AssetKey(["warehouse", "sync", "sync_shopify__product_recommendations"])
-SCORES = ("product_recommendations",)
+SCORES = (NAME,)
 WHAT = "push of product recommendations"
 
 
@@ -46,29 +43,19 @@ def product_recommendations_push(gate_before: Callable[[Sequence[dg.AssetKey]], 
     ) -> Iterator[Any]:
         gate.refuse_when_shut(context.instance, WHAT)
         refuse_without_receipts(lake, SCORES, datetime.now(UTC), WHAT)
-        report = push_lists(storefront, warehouse, dry_run=config.dry_run, requested_by=context.run_id, say=context.log.info)
+        with no_retry_when_refused():
+            report = push_named(
+                NAME,
+                storefront,
+                warehouse,
+                dry_run=config.dry_run,
+                requested_by=context.run_id,
+                say=context.log.info,
+                plan_id=config.plan_id,
+            )
         if config.dry_run:
             context.log.info(f"dry run, nothing written: {report.planned:,} of {report.desired:,} products would be")
             return
         yield dg.MaterializeResult(metadata=report_metadata(report))
 
     return product_recommendations
-
-
-def push_lists(
-    storefront: Storefront, warehouse: Warehouse, *, dry_run: bool, requested_by: str, say: Callable[[str], None]
-) -> "PushReport":
-    """Read what the storefront's products should hold, and make it so (or only plan it)."""
-    from commerce_assets.activation.product_recommendations import push_product_recommendations
-
-    with warehouse.reading() as connection:
-        desired = connection.sql("FROM sync.sync_shopify__product_recommendations").pl()
-    with storefront.client() as client:
-        return push_product_recommendations(
-            desired,
-            client,
-            load_settings().ops_url,
-            dry_run=dry_run,
-            run_id=requested_by,
-            progress=lambda done, of: say(f"push: {done:,} of {of:,} products"),
-        )

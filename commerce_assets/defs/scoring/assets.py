@@ -6,12 +6,13 @@ from typing import Any
 
 import dagster as dg
 
+from commerce_assets.config import Settings
 from commerce_assets.defs import automation
 from commerce_assets.defs.names import CRM, DATA_PLATFORM
 from commerce_assets.defs.observability.books import STOCK_BOOKS
 from commerce_assets.defs.scoring.anomaly_checks import anomaly_check_results, anomaly_check_specs
 from commerce_assets.defs.scoring.score_asset import Shown, score_asset, score_key
-from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.jobs import JOBS, made_in
 from commerce_assets.service.scores.running import query
 
 RFM_KEY = score_key("customer_rfm")
@@ -22,9 +23,15 @@ STATISTICS, TREES = frozenset({"polars", "scipy", "parquet"}), frozenset({"polar
 _MART = re.compile(r"\b(marts|staging)\.(\w+)")
 
 
-def score_assets() -> list[dg.AssetsDefinition]:
-    """All of them."""
-    return [score_asset(JOBS[name], shown) for name, shown in _shown().items()]
+def score_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Those that are made here."""
+    shown = _shown()
+    return [score_asset(job, shown[name]) for name, job in made_in(settings).items()]
+
+
+def score_keys(settings: Settings) -> list[dg.AssetKey]:
+    """Of those that are made here."""
+    return [score_key(name) for name in made_in(settings)]
 
 
 def models_read(name: str) -> list[dg.AssetKey]:
@@ -124,6 +131,3 @@ def _shown() -> dict[str, Shown]:
             **daily,
         ),
     }
-
-
-SCORE_KEYS = [score_key(name) for name in JOBS]

@@ -7,7 +7,7 @@ import polars as pl
 
 from commerce_assets.config import Settings
 from commerce_assets.lake import Lake
-from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.jobs import JOBS, made_in
 from commerce_assets.service.scores.report import BacktestReport, Say, backtest, frames_of
 from commerce_assets.service.scores.running import Moment, read_inputs
 from commerce_assets.service.scores.transactions_file import columns_option, read_transactions
@@ -19,9 +19,9 @@ def backtest_shop(settings: Settings, *, as_of: date | None = None, say: Say = l
     moment, lake = Moment.now(settings, as_of), Lake(settings.lake_root)
     frames: dict[str, pl.DataFrame] = {}
     with reading(settings.build_path) as connection:
-        for job in JOBS.values():
+        for job in made_in(settings).values():
             frames |= read_inputs(job, connection, lake, settings, moment).frames
-    return backtest(JOBS.values(), frames, settings, moment, source=settings.shopify_shop or "sandbox store", say=say)
+    return backtest(made_in(settings).values(), frames, settings, moment, source=settings.shopify_shop or "sandbox store", say=say)
 
 
 def backtest_file(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from commerce_assets.config import Settings, SettingsError
 from commerce_assets.scoring import (
     RFM_COLUMNS,
     RFM_SCHEMA,
@@ -304,3 +305,18 @@ JOBS: dict[str, ScoreJob] = {
         ),
     )
 }
+
+
+def made_in(settings: Settings) -> dict[str, ScoreJob]:
+    """The scores that are made here, in the order in which they can be: all, or those that COMMERCE_SCORES names."""
+    if settings.scores is None:
+        return JOBS
+    wanted = {name.strip() for name in settings.scores.split(",") if name.strip()}
+    if unknown := sorted(wanted - set(JOBS)):
+        raise SettingsError(f"COMMERCE_SCORES names {', '.join(unknown)}; there are {', '.join(JOBS)}")
+    chosen = {name: job for name, job in JOBS.items() if name in wanted}
+    kept = {kept.name for job in chosen.values() for kept in job.tables.values()}
+    for name, job in chosen.items():
+        if lacking := sorted(set(job.uses) - kept):
+            raise SettingsError(f"COMMERCE_SCORES: {name} reads {', '.join(lacking)}, which no score named there makes")
+    return chosen

@@ -9,7 +9,7 @@ import pytest
 from score_jobs import job
 
 from commerce_assets.defs import automation
-from commerce_assets.defs.activation.customer_scores import refuse_without_receipts
+from commerce_assets.defs.activation.pushing import refuse_without_receipts
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.scoring.score_asset import Shown, as_image, score_asset, score_key
 from commerce_assets.service.scores.running import Moment, ScoreJob

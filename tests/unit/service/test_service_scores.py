@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 from score_jobs import BESIDE, NOW, SCHEMA, inputs, job
 
+from commerce_assets.config import Settings, SettingsError
 from commerce_assets.contracts import TABLES
 from commerce_assets.lake import Lake
 from commerce_assets.scoring.receipt_rows import RECEIPT_SCHEMA
-from commerce_assets.service.scores.jobs import JOBS
+from commerce_assets.service.scores.jobs import JOBS, made_in
 from commerce_assets.service.scores.running import (
     RECEIPTS,
     ensure_scores,
@@ -102,6 +103,15 @@ def test_scores_that_were_never_made_are_typed_and_empty_and_refused_by_a_push(l
     assert dict(rows(lake).schema) == with_receipt_id(SCHEMA)
     assert rows(lake).is_empty()
     assert why_not_pushed(lake, ["churn"], NOW)
+
+
+def test_a_shop_makes_the_scores_it_names_and_not_one_without_what_it_reads() -> None:
+    assert list(made_in(Settings())) == list(JOBS)
+    assert list(made_in(Settings(scores="customer_value, customer_rfm"))) == ["customer_rfm", "customer_value"]
+    with pytest.raises(SettingsError, match="names churn; there are customer_rfm"):
+        made_in(Settings(scores="churn"))
+    with pytest.raises(SettingsError, match="replenishment reads demand_series"):
+        made_in(Settings(scores="replenishment"))
 
 
 def test_every_score_describes_every_column_and_reads_queries_that_are_there() -> None:
