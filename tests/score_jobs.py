@@ -11,6 +11,7 @@ from commerce_assets.scoring.receipts import Receipt, Scored
 from commerce_assets.service.scores.running import Inputs, KeptTable, Moment, ScoreJob
 
 NOW = datetime(2026, 11, 28, 4, 25, tzinfo=UTC)
+CUSTOMERS = 300
 SCHEMA: dict[str, pl.DataType] = {"customer_id": pl.Int64(), "churn_rate": pl.Float64()}
 BESIDE = KeptTable("churn_beside", {"bin": pl.Int64()}, {"bin": "A bin."})
 
@@ -26,12 +27,12 @@ def inputs(hours: float = 0) -> Inputs:
 
 
 def job(rate: float = 0.5, **said: Any) -> ScoreJob:
-    """A score that gives two customers `rate`; `said` are fields of its receipt."""
+    """A score that gives customers 1 to 300 `rate`; `said` are fields of its receipt."""
 
     def score(given: Inputs) -> Scored:
         at = given.moment
-        receipt = Receipt("churn", "constant", "churn-1", "0" * 12, date(2026, 11, 28), at.scored_at, at.valid_until, 1, {}, 2)
-        rows = pl.DataFrame({"customer_id": [1, 2], "churn_rate": [rate, rate]})
+        receipt = Receipt("churn", "constant", "churn-1", "0" * 12, date(2026, 11, 28), at.scored_at, at.valid_until, 1, {}, CUSTOMERS)
+        rows = pl.DataFrame({"customer_id": range(1, CUSTOMERS + 1), "churn_rate": rate})
         receipt = replace(receipt, **{"monitored": {"mean_rate": rate}, **said})
         return Scored(rows, receipt, {"beside": pl.DataFrame({"bin": [1]})})
 

@@ -121,6 +121,10 @@ class Bounds:
     """None: not asked (a file has no freshness)."""
     max_drift: float = 0.5
     """Relative change of a monitored figure against the last accepted run: |now - before| / max(|before|, tiny)."""
+    min_rate_drift: float = 0.1
+    """Absolute change of a monitored share (`…_rate`) below which it is no drift: one in a hundred becomes two in a hundred by chance."""
+    min_drift_rows: int = 200
+    """Rows of a score below which its figures are not watched: a shop's first customers double within a week."""
     tolerance: float = 0.0
     """How much worse than its baseline a gate's mean over the folds may be, relative to the baseline."""
     may_be_empty: bool = False
@@ -258,7 +262,7 @@ def _worse_than_baseline(receipt: Receipt, bounds: Bounds) -> list[str]:
 
 
 def _drift(receipt: Receipt, before: Before | None, bounds: Bounds) -> list[str]:
-    if before is None or before.version != receipt.version:
+    if before is None or before.version != receipt.version or receipt.rows < bounds.min_drift_rows:
         return []
     reasons = []
     for name, now in receipt.monitored.items():
@@ -266,7 +270,8 @@ def _drift(receipt: Receipt, before: Before | None, bounds: Bounds) -> list[str]
         if then is None or not math.isfinite(now):
             continue
         change = abs(now - then) / max(abs(then), 1e-9)
-        if change > bounds.max_drift:
+        is_small_share = name.endswith("_rate") and abs(now - then) < bounds.min_rate_drift
+        if change > bounds.max_drift and not is_small_share:
             reasons.append(
                 f"{name} went from {then:.4g} to {now:.4g} since {before.as_of_on} ({change:.0%}, more than the {bounds.max_drift:.0%} allowed): "
                 "see whether the data or the shop changed, then accept it with accept_drift"

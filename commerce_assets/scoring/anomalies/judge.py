@@ -112,7 +112,6 @@ def judge_days(
         notes=_notes(series, baseline, settings),
         backtest=folds,
         # Neither alarms nor values: a day that is unlike all others is what this score is for.
-        monitored={"judged_series_rate": float(baseline.is_judged[:, -1:].mean())} if series.days else {},
         packages=package_versions("polars", "numpy", "scipy"),
     )
     return Scored(rows, receipt, {"backtest": backtest_table(folds), "bands": judged})

@@ -247,12 +247,5 @@ def _notes(rows: pl.DataFrame, settings: ReplenishmentSettings) -> tuple[str, ..
 
 
 def _monitored(rows: pl.DataFrame) -> dict[str, float]:
-    if rows.is_empty():
-        return {"item_count": 0.0}
-    return {
-        "item_count": float(rows.height),
-        "default_lead_time_rate": rows.select((~pl.col("has_lead_time")).mean()).item(),
-        "suggested_order_count": float(rows["suggested_order_count"].sum()),
-        "safety_stock_count": float(rows["safety_stock_count"].sum()),
-        "mean_stock_out_rate": float(rows.select(pl.col("stock_out_rate").mean().fill_null(0.0)).item()),
-    }
+    """What only changes with the shop or the data; suggestions are not in it, for buying what was suggested ends them."""
+    return {"item_count": float(rows.height), "safety_stock_count": float(rows["safety_stock_count"].sum())}

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
-from score_jobs import job
+from score_jobs import CUSTOMERS, job
 
 from commerce_assets.defs import automation
 from commerce_assets.defs.activation.pushing import refuse_without_receipts
@@ -43,7 +43,7 @@ def test_an_accepted_run_shows_its_receipt(resources: dict[str, object], instanc
     (event,) = result.get_asset_materialization_events()
     metadata = event.materialization.metadata
     assert metadata["model"].value == "constant"
-    assert metadata["dagster/row_count"].value == 2
+    assert metadata["dagster/row_count"].value == CUSTOMERS
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
     assert check.blocking

@@ -193,7 +193,7 @@ def test_an_unknown_or_impossible_lead_time_is_the_default_and_said() -> None:
     row = result.rows.row(0, named=True)
     assert (row["lead_time_days"], row["has_lead_time"], row["service_level"]) == (14, False, 0.95)
     assert result.receipt.excluded == {"policies_bad_lead_time_days": 1, "policies_bad_service_level": 1}
-    assert result.receipt.monitored["default_lead_time_rate"] == 1
+    assert set(result.receipt.monitored) == {"item_count", "safety_stock_count"}
     assert "lead time unknown: the default" in row["reasons"]
 
 

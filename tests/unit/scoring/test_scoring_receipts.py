@@ -33,7 +33,7 @@ GOOD = Receipt(
     valid_until=NOW + timedelta(hours=26),
     seed=1,
     inputs={"orders": InputFacts(2, date(2025, 1, 1), date(2026, 11, 27), NOW - timedelta(hours=1))},
-    rows=2,
+    rows=500,
     parameters={"r": Estimate(0.243, 0.0126)},
     backtest=(Fold(1, date(2026, 8, 1), date(2026, 11, 1), "order_mae", "bgnbd", 0.8, "naive", 1.0, "lower", True),),
     monitored={"mean_value": 100.0},
@@ -91,6 +91,16 @@ def test_drift_beyond_its_bound_is_refused_and_names_the_figure() -> None:
     (reason,) = reasons(drifted, before=GOOD)
     assert reason.startswith("mean_value went from 100 to 180")
     assert reasons(drifted, before=GOOD, bounds=Bounds(max_drift=1.0)) == ()
+
+
+def test_a_share_that_is_small_before_and_after_has_not_drifted() -> None:
+    before = replace(GOOD, monitored={"dead_rate": 0.01})
+    assert reasons(replace(GOOD, monitored={"dead_rate": 0.03}), before=before) == ()
+    assert reasons(replace(GOOD, monitored={"dead_rate": 0.3}), before=before)
+
+
+def test_a_handful_of_rows_is_not_watched_for_drift() -> None:
+    assert reasons(replace(GOOD, rows=12, monitored={"mean_value": 900.0}), before=GOOD) == ()
 
 
 def test_another_version_of_a_model_is_not_compared_with_the_one_before() -> None:
