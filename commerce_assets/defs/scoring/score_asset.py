@@ -102,7 +102,11 @@ def score_asset(job: ScoreJob, shown: Shown) -> dg.AssetsDefinition:
             yield _refused(key, outcome.verdict.reasons, {**receipt_metadata(outcome.scored), **drift})
             raise dg.Failure(refusal(job.name, outcome), metadata=receipt_metadata(outcome.scored), allow_retries=False)
         context.log.info(in_words(job.name, outcome))
-        shown_beside = {**drift_metadata(outcome, job.bounds(settings).max_drift), **_pictures(job, inputs, outcome.scored)}
+        shown_beside = drift_metadata(outcome, job.bounds(settings).max_drift)
+        try:
+            shown_beside |= _pictures(job, inputs, outcome.scored)
+        except Exception as error:  # the rows are in place: a picture that cannot be drawn must not make the run say otherwise
+            context.log.warning(f"scores/{job.name}: plots and tables left out ({type(error).__name__}: {error})")
         yield dg.MaterializeResult(metadata={**receipt_metadata(outcome.scored), **shown_beside})
         yield _accepted(key, outcome)
         if shown.checks:

@@ -1,6 +1,7 @@
 """Scores as assets: accepted runs show their receipt; refused ones fail, materialise nothing and shut the check."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -77,6 +78,16 @@ def test_drift_is_accepted_by_name_in_the_runs_config(resources: dict[str, objec
     (check,) = accepted.get_asset_check_evaluations()
     assert check.passed
     assert "drift accepted by name" in (check.description or "")
+
+
+def test_a_plot_that_cannot_be_drawn_takes_no_accepted_score_with_it(resources: dict[str, object], instance: dg.DagsterInstance) -> None:
+    def broken(*_: object) -> dict[str, bytes]:
+        raise ValueError("nothing to draw")
+
+    result = run(replace(job(), plots=broken), resources, instance)
+    assert result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed
 
 
 def test_a_push_is_refused_without_a_retry_when_no_receipt_is_in_force(tmp_path: Path, resources: dict[str, object]) -> None:
