@@ -39,3 +39,15 @@ class UndoError(ActivationError):
 
 class UnknownSyncError(ActivationError):
     """There is no sync of that name."""
+
+
+class DeclarationError(ActivationError):
+    """A declared sync is wrong; one line a mistake, with file and line."""
+
+
+class OwnershipError(DeclarationError):
+    """Two syncs write one field."""
+
+
+class CanaryStoppedError(ActivationError):
+    """The part that was written first did not come out as it should; the rest was not written."""

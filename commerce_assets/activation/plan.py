@@ -74,7 +74,7 @@ def make_plan(desired: pl.DataFrame, state: pl.DataFrame) -> Plan:
 def guard(plan: Plan, sync: Sync, state_rows: int) -> None:
     """Refuse a plan that takes away more than the sync allows: usually the desired frame is broken, not the world."""
     removals = plan.count("remove")
-    allowed = max(sync.always_removable, int(sync.max_removed_share * state_rows))
+    allowed = max(sync.guards.always_allowed, int(sync.guards.max_removed_share * state_rows))
     if removals > allowed:
         raise GuardTrippedError(
             f"{sync.destination}/{sync.name}: the plan removes {removals} of {state_rows} records, more than the {allowed} allowed in one run; "

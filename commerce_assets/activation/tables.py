@@ -6,6 +6,10 @@ activation_changes  one row a record a run set out to write: the intent before t
 activation_state    one row a record: what the destination holds as far as is known, and its fingerprint
 activation_plans    one row a plan that was shown: counts and a digest of all of it
 activation_pauses   one row a sync that is not to be pushed
+activation_gates    one row a gate that a run found shut, and whether that stopped it or was overridden
+activation_overrides one row a permission to pass one gate of one sync once
+activation_arms     one row a key of a sync with a holdout: treated or held out, since when
+activation_segments one row a segment and moment: how many it should hold and how many the storefront counts
 """
 
 import sqlalchemy as sa
@@ -28,11 +32,15 @@ RUNS = sa.Table(
         for name in (
             *("desired", "create", "update", "remove", "unchanged", "skipped"),
             *("succeeded", "failed", "unknown", "resolved", "request"),
+            *("canary", "canary_failed", "canary_differing", "held_out", "no_consent", "point", "throttled"),
         )
     ),
     sa.Column("error", sa.Text, comment="Why it was interrupted."),
     sa.Column("kind", sa.String(10), nullable=False, server_default="push", comment="push, undo or resync."),
     sa.Column("of_run", sa.String(40), comment="The run that an undo takes back."),
+    sa.Column("model_at", _INSTANT, comment="The newest moment that the sync's model described."),
+    sa.Column("points_a_second", sa.Float, comment="What the destination restores of its budget, where it has one."),
+    sa.Column("writing_seconds", sa.Float, comment="From the first write to the last."),
 )
 CHANGES = sa.Table(
     "activation_changes",
@@ -105,6 +113,52 @@ PAUSES = sa.Table(
     sa.Column("paused_at", _INSTANT, nullable=False),
     sa.Column("paused_by", sa.String(120), nullable=False, comment="Who paused it: a user of the command line, or an undo."),
     sa.Column("reason", sa.Text, nullable=False),
+)
+GATES = sa.Table(
+    "activation_gates",
+    METADATA,
+    sa.Column("run_id", sa.String(40), primary_key=True),
+    sa.Column("gate", sa.String(40), primary_key=True, comment="Its name: records.Gate."),
+    sa.Column("destination", sa.String(60), nullable=False),
+    sa.Column("sync", sa.String(120), nullable=False),
+    sa.Column("message", sa.Text, nullable=False, comment="What it found, in counts and names."),
+    sa.Column("outcome", sa.String(10), nullable=False, comment="refused or overridden."),
+    sa.Column("override_id", sa.String(40)),
+    sa.Column("tripped_at", _INSTANT, nullable=False),
+)
+OVERRIDES = sa.Table(
+    "activation_overrides",
+    METADATA,
+    sa.Column("override_id", sa.String(40), primary_key=True, comment="Sorts by time."),
+    sa.Column("destination", sa.String(60), nullable=False),
+    sa.Column("sync", sa.String(120), nullable=False),
+    sa.Column("gate", sa.String(40), nullable=False),
+    sa.Column("made_at", _INSTANT, nullable=False),
+    sa.Column("made_by", sa.String(120), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("used_by_run", sa.String(40), comment="The one run that passed the gate by it; null until then."),
+    sa.Column("used_at", _INSTANT),
+)
+ARMS = sa.Table(
+    "activation_arms",
+    METADATA,
+    sa.Column("destination", sa.String(60), primary_key=True),
+    sa.Column("sync", sa.String(120), primary_key=True),
+    sa.Column("record_key", sa.String(255), primary_key=True),
+    sa.Column("arm", sa.String(10), nullable=False, comment="treated or holdout; never changed once written."),
+    sa.Column("assigned_at", _INSTANT, nullable=False, comment="When the sync first wanted to write the key."),
+)
+SEGMENTS = sa.Table(
+    "activation_segments",
+    METADATA,
+    sa.Column("destination", sa.String(60), primary_key=True),
+    sa.Column("segment", sa.String(120), primary_key=True),
+    sa.Column("measured_at", _INSTANT, primary_key=True),
+    sa.Column("desired_count", sa.BigInteger, nullable=False, comment="Customers whom the model puts into it."),
+    sa.Column("member_count", sa.BigInteger, comment="Customers whom the destination counts in it; null where it does not say."),
+    sa.Column("entered_count", sa.BigInteger, nullable=False, comment="Came in since the measurement before."),
+    sa.Column("left_count", sa.BigInteger, nullable=False, comment="Went out since then."),
+    sa.Column("segment_gid", sa.String(255), comment="The destination's own id of it."),
 )
 VALUES = ("prior_fields", "written_fields")
 """Columns of activation_changes that hold values: they may be personal and are never published."""

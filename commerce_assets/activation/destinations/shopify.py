@@ -130,9 +130,16 @@ class ShopifyObjects:
         self.client, self.mapping = client, mapping
         self.bulk, self.bulk_threshold = bulk, bulk_threshold
         self.meter = Meter()
+        self.can_read = True
         self._pause = pause
         self._lock = threading.Lock()
         self._failed_in_a_row = 0
+
+    def problems(self) -> Sequence[str]:
+        return ()
+
+    def finish(self) -> None:
+        """Nothing is made of the whole."""
 
     def prepare(self) -> None:
         """Every metafield has its definition, of the right type: segments can only filter on defined ones."""

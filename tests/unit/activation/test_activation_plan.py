@@ -15,9 +15,9 @@ from commerce_assets.activation.errors import DestinationUnavailableError
 from commerce_assets.activation.fingerprint import GONE, fingerprint, fingerprints
 from commerce_assets.activation.ledger import Ledger
 from commerce_assets.activation.plan import make_plan
-from commerce_assets.activation.records import Change, Estimate, Fields, Meter, RowResult, Sync, idempotency_key
+from commerce_assets.activation.records import Change, Estimate, Fields, Guards, Meter, RowResult, Sync, idempotency_key
 
-SYNC = Sync("memory", "test", mapped=("a", "b"), carried=("as_of",), max_removed_share=1.0)
+SYNC = Sync("memory", "test", mapped=("a", "b"), carried=("as_of",), guards=Guards(max_removed_share=1.0))
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where many small ledgers need not wait for a disk."""
 VALUES = st.one_of(st.none(), st.sampled_from(["", "x", "y", "ü✓", "a=1"]))
@@ -38,10 +38,16 @@ class MemoryDestination:
         self.meter = Meter()
         self.trouble, self.dice = trouble, random.Random(seed)
         self.written = 0
+        self.can_read = True
+
+    def problems(self) -> Sequence[str]:
+        return ()
 
     def prepare(self) -> None: ...
 
     def settle(self) -> None: ...
+
+    def finish(self) -> None: ...
 
     def estimate(self, creates: int, updates: int, removals: int) -> Estimate:
         return Estimate("direct", chunk_rows=3, requests=creates + updates + removals, points=0)
