@@ -74,7 +74,12 @@ class Settings(BaseSettings):
     )
     chargeback_tags: str = Field("chargeback", description="Order tags, joined by commas, that say an order was charged back.")
     review_capacity_rate: float = Field(0.02, gt=0, le=1, description="Share of orders that people can review for risk.")
-    bulk_push_threshold: int = Field(250, gt=0, description="Customers to write above which the push uses a bulk mutation.")
+    bulk_push_threshold: int | None = Field(
+        None, gt=0, description="Records to write above which a push to Shopify uses bulk mutations; default: whatever costs less."
+    )
+    syncs_root: Path = Field(
+        PROJECT_ROOT / "commerce_assets" / "defs" / "activation", description="Folder below which syncs are declared, a defs.yaml each."
+    )
     undo_days: int = Field(30, ge=0, description="Days for which a push can be undone: what customers held before is kept so long.")
     published_versions_kept: int = Field(3, ge=1, description="Published warehouse files kept for rollback.")
 

@@ -18,16 +18,17 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from commerce_assets.config import Settings
-from commerce_assets.defs.activation.customer_scores import KEY as PUSH_KEY
-from commerce_assets.defs.activation.product_recommendations import KEY as LISTS_KEY
-from commerce_assets.defs.activation.pushing import push_named
+from commerce_assets.defs.activation.pushing import model_key, push_declared, push_key
+from commerce_assets.defs.activation.segments import KEY as SEGMENTS
 from commerce_assets.defs.automation import RANGE_END_TAG, RANGE_START_TAG
 from commerce_assets.defs.dagster_home import open_instance, quick_storage
+from commerce_assets.defs.observability.activation_log import KEY as ACTIVATION_LOG
 from commerce_assets.defs.observability.books import EVENT_LOG, STOCK_BOOKS
 from commerce_assets.defs.resources import LakeFolder, Storefront, Warehouse
 from commerce_assets.defs.scoring.assets import RFM_KEY, score_keys
 from commerce_assets.defs.storefront.coverage import days_due, reports_of
 from commerce_assets.defs.warehouse.published import KEY as PUBLISHED_KEY
+from commerce_assets.service.syncs import declared_syncs, sync_named
 
 PIPELINE_TAG = "commerce/pipeline"
 PROBLEM_LINES = 6
@@ -78,16 +79,18 @@ class PipelineSummary:
     customers_scored: int = 0
     scores: dict[str, str] = field(default_factory=dict)
     """Score -> rows, model and, where there is one, why a simpler model was used."""
-    products_pushed: int = 0
-    values_pushed: int = 0
-    values_unchanged: int = 0
-    values_failed: int = 0
+    syncs: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Sync -> records that were written, are as they were, or failed."""
     published_version: str | None = None
     seconds: float = 0.0
 
     @property
     def is_ok(self) -> bool:
-        return all(stage.is_ok for stage in self.stages) and self.checks_failed == 0 and self.values_failed == 0
+        return (
+            all(stage.is_ok for stage in self.stages)
+            and self.checks_failed == 0
+            and not any(sync["failed"] for sync in self.syncs.values())
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {"is_ok": self.is_ok, **asdict(self)}
@@ -104,8 +107,10 @@ class PipelineSummary:
             f"tables built       {self.tables_built:,}",
             f"checks             {self.checks_passed:,} passed, {self.checks_warned:,} warned, {self.checks_failed:,} failed",
             f"customers scored   {self.customers_scored:,}",
-            f"customers pushed   {self.values_pushed:,} ({self.values_unchanged:,} unchanged, {self.values_failed:,} failed)",
-            f"products pushed    {self.products_pushed:,}",
+            *(
+                f"  activation/{name:<24}{counts['written']:>9,} written, {counts['unchanged']:,} unchanged, {counts['failed']:,} failed"
+                for name, counts in self.syncs.items()
+            ),
             *(f"  scores/{name:<24}{words}" for name, words in self.scores.items()),
             "seconds            "
             + ", ".join(f"{stage.name} {stage.seconds:.1f}" for stage in self.stages)
@@ -140,7 +145,7 @@ class PushSummary:
         """For people."""
         lines = [
             f"{self.title}: {self.status}" + (f", run {self.run_id}" if self.run_id else ""),
-            *(f"  {name:<12}{count:>10,}" for name, count in self.counts.items()),
+            *(f"  {name:<24}{count:>10,}" for name, count in self.counts.items()),
         ]
         lines += [f"  e.g. {operation}: {', '.join(keys)}" for operation, keys in self.sample.items()]
         return "\n".join([*lines, *(f"FAILED  {problem}" for problem in self.problems)])
@@ -164,15 +169,16 @@ def run_push(
     *,
     dry_run: bool,
     progress: Progress,
-    name: str = PUSH_KEY.path[-1],
+    name: str,
     plan_id: str | None = None,
     instance: dg.DagsterInstance | None = None,
 ) -> PushSummary:
     """Run the push of that name, behind the gate; or say what it would write. With `plan_id`, only what that plan said is written."""
-    title = f"push of {name.replace('_', ' ')}"
+    declared = sync_named(settings, name)
+    title = f"push of {declared.title}"
     if dry_run:
-        report = push_named(
-            name,
+        report = push_declared(
+            declared,
             Storefront(base_url=settings.storefront_url, api_version=settings.shopify_api_version),
             Warehouse(build_path=str(settings.build_path)),
             dry_run=True,
@@ -181,12 +187,13 @@ def run_push(
         )
         counts = {count: getattr(report, count) for count in ("desired", "creates", "updates", "removals", "unchanged")}
         return PushSummary(True, "planned, nothing written", counts, sample=report.sample, title=title)
-    key = dg.AssetKey([*PUSH_KEY.path[:-1], name])
+    key = push_key(declared)
     with _Pipeline.opened(settings, progress, instance) as pipeline:
         stage, result = pipeline.run("push", [key], config={"plan_id": plan_id} if plan_id else None)
         metadata = _metadata(result, key)
-    names = ("desired", "creates", "updates", "removals", "unchanged", "succeeded", "failed", "gone")
+    names = ("desired", "creates", "updates", "removals", "unchanged", "succeeded", "failed", "gone", "canary", "canary_failed")
     counts = {count: int(metadata[count]) for count in names if count in metadata}
+    counts |= {f"skipped, {reason}": int(count) for reason, count in (metadata.get("skipped") or {}).items()}
     return PushSummary(
         is_ok=stage.is_ok and not counts.get("failed"),
         status=str(metadata.get("status", "not done")),
@@ -195,6 +202,14 @@ def run_push(
         run_id=str(metadata.get("ledger_run_id", "")) or None,
         title=title,
     )
+
+
+def run_model(settings: Settings, name: str, *, progress: Progress, instance: dg.DagsterInstance | None = None) -> Stage:
+    """Build and test the model of the sync of that name."""
+    declared = sync_named(settings, name)
+    with _Pipeline.opened(settings, progress, instance) as pipeline:
+        stage, _ = pipeline.run("sync models", [model_key(declared)])
+    return stage
 
 
 def run_publish(settings: Settings, *, progress: Progress, instance: dg.DagsterInstance | None = None) -> Stage:
@@ -234,9 +249,13 @@ def _build_and_activate(pipeline: "_Pipeline", summary: PipelineSummary) -> None
         ("warehouse", pipeline.models("dbt_models"), "dbt builds and tests staging, intermediate and marts"),
         ("scores", score_keys(pipeline.settings), "scoring customers, products, stock and orders, each against its baseline"),
         ("sync models", pipeline.models("dbt_sync_models"), "dbt builds and tests what is to be pushed"),
-        ("figures", [EVENT_LOG, STOCK_BOOKS, *pipeline.models("dbt_ops_models")], "measuring the platform itself"),
+        (
+            "push",
+            pipeline.present([*pipeline.pushes(), SEGMENTS]),
+            "pushing scores, recommendations and segments, each sync behind its gates",
+        ),
+        ("figures", [EVENT_LOG, STOCK_BOOKS, ACTIVATION_LOG, *pipeline.models("dbt_ops_models")], "measuring the platform itself"),
         ("publish", [PUBLISHED_KEY], "copying, auditing and publishing the warehouse"),
-        ("push", pipeline.present([PUSH_KEY, LISTS_KEY]), "pushing scores and recommendations to the storefront"),
     ]
     needs = {"scores": "warehouse", "sync models": "warehouse", "figures": "warehouse", "publish": "warehouse", "push": "sync models"}
     done: dict[str, bool] = {}
@@ -270,11 +289,15 @@ def _note(summary: PipelineSummary, name: str, result: dg.ExecuteInProcessResult
     elif name == "publish":
         summary.published_version = _metadata(result, PUBLISHED_KEY).get("version")
     elif name == "push":
-        metadata, lists = _metadata(result, PUSH_KEY), _metadata(result, LISTS_KEY)
-        summary.products_pushed = int(lists.get("succeeded", 0))
-        summary.values_pushed = int(metadata.get("succeeded", 0))
-        summary.values_unchanged = int(metadata.get("unchanged", 0))
-        summary.values_failed = int(metadata.get("failed", 0)) + int(lists.get("failed", 0))
+        for event in result.get_asset_materialization_events():
+            if event.asset_key and event.asset_key.path[0] == "activation" and event.asset_key != SEGMENTS:
+                metadata = _metadata(result, event.asset_key)
+                counts = {
+                    "written": metadata.get("succeeded", 0),
+                    "unchanged": metadata.get("unchanged", 0),
+                    "failed": metadata.get("failed", 0),
+                }
+                summary.syncs["/".join(event.asset_key.path[1:])] = {what: int(count) for what, count in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -337,6 +360,10 @@ class _Pipeline:
             if isinstance(asset, dg.AssetsDefinition) and asset.op.name == name
             for key in asset.keys
         ]
+
+    def pushes(self) -> list[dg.AssetKey]:
+        """Every declared sync that is not left to a person."""
+        return [push_key(placed.declared) for placed in declared_syncs(self.settings).values() if placed.declared.automation != "manual"]
 
     def present(self, keys: Sequence[dg.AssetKey]) -> list[dg.AssetKey]:
         """Those of the keys that there is an asset for."""

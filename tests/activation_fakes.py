@@ -1,5 +1,6 @@
 """A shop in memory that answers the documents activation sends, with faults on demand. Counts every write of every value."""
 
+import hashlib
 import re
 import threading
 from collections import Counter
@@ -42,6 +43,9 @@ class FakeShop:
         self.calls: Counter[str] = Counter()
         self.writes: Counter[tuple[str, str]] = Counter()
         self.largest_batch = 0
+        self.scopes = ["read_all_orders", "write_customers", "write_orders", "write_products"]
+        self.before_writing: Callable[[str], None] = lambda operation: None
+        """Called before each mutation takes effect: somebody else may write in between."""
         self._lock = threading.Lock()
 
     def execute(self, text: str, variables: Mapping[str, Any] | None = None, *, idempotent: bool = False) -> dict[str, Any]:
@@ -55,6 +59,8 @@ class FakeShop:
             fault = self.fault(operation, variables or {})
             if fault == "before":
                 raise LostAnswerError(f"{operation} lost")
+            if kind == "mutation":
+                self.before_writing(operation)
             data = getattr(self, f"_{operation}")(**(variables or {}))
             if fault == "after":
                 raise LostAnswerError(f"{operation} lost")
@@ -84,7 +90,7 @@ class FakeShop:
 
     @property
     def mutations(self) -> int:
-        reads = {"customersById", "metafieldDefinitions", "bulkMutations"}
+        reads = {"customersById", "productsById", "ordersById", "metafieldDefinitions", "bulkMutations", "accessScopes"}
         return sum(count for operation, count in self.calls.items() if operation not in reads)
 
     def _metafieldsSet(self, metafields: list[dict[str, str]]) -> dict[str, Any]:
@@ -101,6 +107,8 @@ class FakeShop:
                 errors.append(
                     {**at, "message": message, "code": "INVALID_VALUE"} if message != "anonymous" else {"field": None, "message": message}
                 )
+            elif (code := self._digest_problem(one, path)) is not None:
+                errors.append({"field": ["metafields", str(index)], "elementIndex": None, "message": "not as it was", "code": code})
         if errors:
             return {"metafieldsSet": {"metafields": [], "userErrors": errors}}
         for one in metafields:
@@ -108,6 +116,17 @@ class FakeShop:
             self.customers[one["ownerId"]].metafields[path] = (one["type"], one["value"])
             self.writes[one["ownerId"], path] += 1
         return {"metafieldsSet": {"metafields": [{"id": "gid://shopify/Metafield/1"} for _ in metafields], "userErrors": []}}
+
+    def _digest_problem(self, one: Mapping[str, Any], path: str) -> str | None:
+        """As recorded: null stands for none there; a write that changes nothing passes with any digest but null."""
+        if "compareDigest" not in one:
+            return None
+        held, seen = self.customers[one["ownerId"]].metafields.get(path), one["compareDigest"]
+        if held is None:
+            return None if seen is None else "INVALID_COMPARE_DIGEST"
+        if seen == _digest(*held) or (seen is not None and held == (one["type"], one["value"])):
+            return None
+        return "STALE_OBJECT"
 
     def _metafieldsDelete(self, metafields: list[dict[str, str]]) -> dict[str, Any]:
         for one in metafields:
@@ -128,8 +147,14 @@ class FakeShop:
         if (customer := self.customers.get(id)) is None:
             return {"tagsRemove": {"node": None, "userErrors": [{"field": ["id"], "message": "Customer does not exist"}]}}
         unwanted = {tag.casefold() for tag in tags}
-        customer.tags = [tag for tag in customer.tags if tag.casefold() not in unwanted]
-        return {"tagsRemove": {"node": {"id": id}, "userErrors": []}}
+        if "/Order/" in id:
+            customer.tags = [tag for tag in customer.tags if tag not in tags]
+        else:
+            customer.tags = [tag for tag in customer.tags if tag.casefold() not in unwanted]
+        return {"tagsRemove": {"node": {"id": id, "tags": list(customer.tags)}, "userErrors": []}}
+
+    def _accessScopes(self) -> dict[str, Any]:
+        return {"currentAppInstallation": {"accessScopes": [{"handle": handle} for handle in self.scopes]}}
 
     def _metafieldDefinitions(self, ownerType: str, namespace: str, after: str | None) -> dict[str, Any]:
         nodes = [{"key": key, "type": {"name": name}} for key, name in self.definitions.items()]
@@ -152,16 +177,31 @@ class FakeShop:
                 continue
             held = [path for path in keys if path in customer.metafields][:first]
             metafields = [
-                {"namespace": path.split(".")[0], "key": path.split(".")[1], "value": _as_answered(*customer.metafields[path])}
+                {
+                    "namespace": path.split(".")[0],
+                    "key": path.split(".")[1],
+                    "value": _as_answered(*customer.metafields[path]),
+                    "compareDigest": _digest(*customer.metafields[path]),
+                }
                 for path in held
             ]
             nodes.append({"id": gid, "tags": list(customer.tags), "metafields": {"nodes": metafields}})
         return {"nodes": nodes}
 
+    def _productsById(self, ids: list[str], first: int, keys: list[str]) -> dict[str, Any]:
+        return self._customersById(ids, first, keys)
+
+    def _ordersById(self, ids: list[str], first: int, keys: list[str]) -> dict[str, Any]:
+        return self._customersById(ids, first, keys)
+
     def _bulkMutations(self) -> dict[str, Any]:
         status = "RUNNING" if self.running_bulk else "COMPLETED"
         self.running_bulk = max(0, self.running_bulk - 1)
         return {"bulkOperations": {"nodes": [{"id": "gid://shopify/BulkOperation/1", "type": "MUTATION", "status": status}]}}
+
+
+def _digest(kind: str, value: str) -> str:
+    return hashlib.sha256(f"{kind}\n{value}".encode()).hexdigest()
 
 
 def _as_answered(kind: str, value: str) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from shipped_syncs import push_customer_scores
 
-from commerce_assets.activation.customer_scores import push_customer_scores
 from commerce_assets.activation.engine import PushReport
+from commerce_assets.activation.ledger import ledger_frames
 from commerce_assets.sandbox.documents import customer_doc, shop_doc
 from commerce_assets.sandbox.store import Store
 from commerce_assets.sources.shopify.auth import StaticToken
@@ -90,6 +91,13 @@ def push_scores(client: ShopifyClient, rows: pl.DataFrame, ledger_url: str, path
         return run_mutation(client, mutation, variables, folder, label="scores", progress=lambda text: None)
 
     return push_customer_scores(rows, client, ledger_url, bulk=bulk if path == "bulk" else None, bulk_threshold=0, **options)
+
+
+def outcomes_of_latest_run(ledger_url: str) -> int:
+    """How many outcomes the ledger holds of the run that began last."""
+    frames = ledger_frames(ledger_url)
+    latest = frames["activation_runs"].sort("started_at")["run_id"].last()
+    return frames["activation_changes"].filter(pl.col("run_id") == latest)["outcome"].count()
 
 
 def main(url: str, ledger_url: str, path: str, folder: str) -> None:

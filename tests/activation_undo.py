@@ -3,8 +3,8 @@
 import sys
 
 from activation_push import client_of
+from shipped_syncs import MAPPING, SYNC
 
-from commerce_assets.activation.customer_scores import MAPPING, SYNC
 from commerce_assets.activation.destinations.shopify import ShopifyAdmin, ShopifyCustomers
 from commerce_assets.activation.ledger import Ledger
 from commerce_assets.activation.undo import UndoReport, undo

@@ -1,6 +1,7 @@
 """A proxy on loopback before a shop that can hold a call, so that a process is killed exactly there and not by the clock.
 
 Held before the shop has it, a call never reaches it; held after, the shop has done what was asked and the caller never hears of it.
+Calls that come later, from other threads of the process, are held before: how far it comes does not depend on how soon the kill is there.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,12 +55,16 @@ class HoldingProxy:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self._answer(forward.get(self.path))
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 sent = json.loads(body) if "graphql" in self.path else {}
-                hold = proxy._hold_of(sent)
-                if hold is not None and hold.moment == "before":
-                    hold.reached.set()
+                hold, is_the_one = proxy._hold_of(sent)
+                if hold is not None and (hold.moment == "before" or not is_the_one):
+                    if is_the_one:
+                        hold.reached.set()
                     hold.released.wait()
                     self.close_connection = True
                     return
@@ -104,14 +109,14 @@ class HoldingProxy:
         self._server.server_close()
         self._forward.close()
 
-    def _hold_of(self, sent: dict[str, Any]) -> Hold | None:
-        """The hold that this call is the one for."""
+    def _hold_of(self, sent: dict[str, Any]) -> tuple[Hold | None, bool]:
+        """The hold that this call falls under, and whether it is the call that was meant or a later one."""
         with self._lock:
             hold = self._hold
-            if hold is None or not re.search(rf"\b{hold.root}\(", sent.get("query", "")):
-                return None
-            hold.calls += 1
-            return hold if hold.calls == hold.nth else None
+            if hold is None or hold.calls == hold.nth:
+                return hold, False
+            hold.calls += bool(re.search(rf"\b{hold.root}\(", sent.get("query", "")))
+            return (hold, True) if hold.calls == hold.nth else (None, False)
 
     def _note(self, sent: dict[str, Any], answer: dict[str, Any]) -> None:
         variables = sent.get("variables") or {}
@@ -124,10 +129,10 @@ class HoldingProxy:
                 self.written.update(pairs)
 
 
-def kill_at(proxy: HoldingProxy, hold: Hold, arguments: Sequence[str]) -> None:
+def kill_at(proxy: HoldingProxy, hold: Hold, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     """Run `python ARGUMENTS` in a process group of its own and SIGKILL it while the call is held; fails where it ends before."""
     with proxy.holding(hold):
-        process = subprocess.Popen([sys.executable, *arguments], start_new_session=True)
+        process = subprocess.Popen([sys.executable, *arguments], start_new_session=True, env=environment)
         deadline = time.monotonic() + 120
         try:
             while not hold.reached.wait(0.05):

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,67 @@ def shop(
     commerce("sandbox", "fill", *fill, "--store", str(store))
     with serving(folder, store, *options, settings=settings) as opened:
         yield opened
+
+
+LAST_MONTHS = {"COMMERCE_ORDERS_START_ON": f"{AS_OF - timedelta(days=150):%Y-%m-%d}", **ONLY_CUSTOMERS}
+"""Few order days: Dagster keeps a record of each."""
+
+
+@dataclass(frozen=True)
+class Calm:
+    """A run that nothing disturbed, on a small store and the orders of the `LAST_MONTHS`, and what it left.
+
+    Tests go on from there, or from before it, in copies that lie where it was made (`root`, `store`): dbt reads a project anew when a path
+    in it is another, which takes seconds. So only one copy is in use at a time.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    marts: dict[str, tuple[int, str | None]]
+    scores: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def from_its_end(self) -> None:
+        """Lay out the data root and the store as the run left them."""
+        self._clear()
+        _copy(self.folder / "left-run", self.root)
+        _copy(self.folder / "left-store", self.store)
+
+    def from_nothing(self) -> None:
+        """Lay out the store as it was filled, and a data root that holds nothing but dbt's reading of the project."""
+        self._clear()
+        _copy(self.folder / "filled", self.store)
+        same_pseudonyms(self.root)
+        for name in ("manifest.json", "manifest.sha256", "partial_parse.msgpack"):
+            _copy(self.folder / "left-run" / "dbt" / name, self.root / "dbt" / name)
+
+    def _clear(self) -> None:
+        for place in (self.root, self.store):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def calm_run(folder: Path) -> Calm:
+    """Fill a store and run the demo on it, once."""
+    fill = ("--scale", "0.02", "--seed", "29", "--as-of", f"{AS_OF:%Y-%m-%dT%H:%M:%S}")
+    commerce("sandbox", "fill", *fill, "--store", str(folder / "filled"))
+    _copy(folder / "filled", folder / "store")
+    with serving(folder, folder / "store", settings=LAST_MONTHS) as opened:
+        summary = opened.summary()
+        assert summary["exit_code"] == 0, summary["progress"][-4000:]
+        marts, scores = opened.marts(), opened.storefront_scores()
+    _copy(folder / "run", folder / "left-run")
+    _copy(folder / "store", folder / "left-store")
+    return Calm(folder, summary, marts, scores)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A file or a folder, hard links kept: a published file is one of a version's."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from commerce_assets.activation import records
 from commerce_assets.activation.errors import DeclarationError, OwnershipError, UnknownSyncError
-from commerce_assets.activation.targets import AnyTarget, DeclaredField
+from commerce_assets.activation.targets import AnyTarget, DeclaredField, FileTarget
 from commerce_assets.activation.targets.base import Declared
 
 COMPONENT = "commerce_assets.defs.activation.component.SyncComponent"
@@ -71,10 +71,9 @@ class DeclaredHoldout(Declared):
 
 
 class DeclaredConsent(Declared):
-    """For marketing: without the customer's consent nothing leaves."""
+    """For marketing: without the customer's consent nothing leaves. The key has to be the customer's gid: by it the storefront is asked."""
 
-    channel: Literal["email", "sms"] = Field(description="Whose consent counts.")
-    customer_column: str = Field("customer_gid", description="Column of the model that holds the customer's gid.")
+    channel: Literal["email", "sms"] = Field(description="Consent to what.")
 
 
 class DeclaredFreshness(Declared):
@@ -105,7 +104,11 @@ class DeclaredSync(Declared):
     canary: DeclaredCanary | None = Field(None, description="The part that is written first.")
     holdout: DeclaredHoldout | None = Field(None, description="The share that is never written.")
     consent: DeclaredConsent | None = Field(None, description="For marketing: without consent nothing leaves.")
-    automation: str = Field("when_upstream_changed", description="when_upstream_changed, manual, or a cron line in UTC.")
+    automation: str = Field(
+        "when_upstream_changed",
+        pattern=r"^(when_upstream_changed|manual|\S+( \S+){4})$",
+        description="when_upstream_changed, manual, or a cron line in UTC.",
+    )
     owner: str = Field("team:crm", pattern=r"^(team:|[^@\s]+@)", description="Who answers for it: team:<name> or an e-mail address.")
     tier: Literal[1, 2, 3, 4] = Field(2, description="1 critical, 2 growth, 3 fiscal, 4 catalogue.")
     domain: str = Field("customers", description="Business domain, a tag in Dagster.")
@@ -118,8 +121,6 @@ class DeclaredSync(Declared):
         mistakes += [f"guards.values names {bound.field}, which is no field" for bound in self.guards.values if bound.field not in names]
         if all(one.carried for one in self.fields):
             mistakes.append("every field is carried: at least one has to decide whether a record changed")
-        if self.mode == "append" and self.canary and self.canary.max_differing_rate < 1 and self.target.kind == "http":
-            pass
         mistakes += self.target.mistakes(self.fields)
         if mistakes:
             raise ValueError("; ".join(mistakes))
@@ -150,7 +151,7 @@ class DeclaredSync(Declared):
             ),
             canary=records.Canary(**self.canary.model_dump()) if self.canary else None,
             holdout=records.Holdout(self.holdout.share, self.holdout.salt or self.name) if self.holdout else None,
-            consent=records.Consent(self.consent.channel, self.consent.customer_column) if self.consent else None,
+            consent=records.Consent(self.consent.channel) if self.consent else None,
         )
 
 
@@ -212,7 +213,7 @@ def refuse_shared_fields(syncs: Iterable[PlacedSync]) -> None:
     owners: list[tuple[str, PlacedSync]] = []
     shared: list[str] = []
     for placed in syncs:
-        for claim in sorted(placed.declared.target.claims(placed.declared.fields)):
+        for claim in sorted(_claims(placed.declared)):
             shared += [
                 f"{placed.place}: sync {placed.declared.name} writes {claim}, which sync {other.declared.name} ({other.place}) writes too"
                 for taken, other in owners
@@ -235,6 +236,11 @@ def json_schema() -> dict[str, Any]:
         "properties": {"type": {"const": COMPONENT}, "attributes": attributes},
         "$defs": definitions,
     }
+
+
+def _claims(declared: DeclaredSync) -> frozenset[str]:
+    target = declared.target.named(declared.name) if isinstance(declared.target, FileTarget) else declared.target
+    return target.claims(declared.fields)
 
 
 def _overlap(one: str, other: str) -> bool:

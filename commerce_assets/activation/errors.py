@@ -10,7 +10,11 @@ class DesiredStateError(ActivationError):
 
 
 class GuardTrippedError(ActivationError):
-    """The plan changes more than its sync allows; nothing was written."""
+    """Gates are shut; nothing was written. `gates` names them."""
+
+    def __init__(self, message: str, gates: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.gates = gates
 
 
 class SyncBusyError(ActivationError):
@@ -51,3 +55,7 @@ class OwnershipError(DeclarationError):
 
 class CanaryStoppedError(ActivationError):
     """The part that was written first did not come out as it should; the rest was not written."""
+
+
+class OverrideError(ActivationError):
+    """A permission that cannot be given."""

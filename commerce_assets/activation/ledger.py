@@ -154,8 +154,8 @@ class Ledger:
                 {"status": "interrupted", "finished_at": _now(), "error": "the process ended before the push did"},
             )
 
-    def finish_run(self, run_id: str, status: str, counts: Mapping[str, int], error: str | None = None) -> None:
-        values = {f"{name}_count": count for name, count in counts.items()}
+    def finish_run(self, run_id: str, status: str, counts: Mapping[str, int], error: str | None = None, **measures: Any) -> None:
+        values = {**{f"{name}_count": count for name, count in counts.items()}, **measures}
         with self.engine.begin() as connection:
             connection.execute(
                 RUNS.update().where(RUNS.c.run_id == run_id), {**values, "status": status, "finished_at": _now(), "error": error}
@@ -265,6 +265,12 @@ class Ledger:
             return [
                 OpenIntent(*row[:4], *(None if text is None else json.loads(text) for text in row[4:])) for row in connection.execute(query)
             ]
+
+    def succeeded_keys(self, run_id: str) -> set[str]:
+        """Keys that a run wrote, as far as is known."""
+        query = sa.select(CHANGES.c.record_key).where(CHANGES.c.run_id == run_id, CHANGES.c.outcome == "succeeded")
+        with self.engine.connect() as connection:
+            return set(connection.scalars(query))
 
     def count_open_intents(self, sync: Sync) -> int:
         query = sa.select(sa.func.count()).where(

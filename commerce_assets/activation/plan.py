@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from commerce_assets.activation.errors import GuardTrippedError
 from commerce_assets.activation.fingerprint import GONE
-from commerce_assets.activation.records import Estimate, Sync
+from commerce_assets.activation.records import Estimate, Mode
 
 CHANGE_SCHEMA: dict[str, pl.DataType] = {
     "record_key": pl.String(),
@@ -20,12 +19,19 @@ SAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """What a push would write: one row a change, and why the others are none."""
+    """What a push would write: one row a change, and why the others are none.
+
+    desired_rows = creates + updates + unchanged + all skipped.
+    """
 
     changes: pl.DataFrame
     desired_rows: int
     unchanged: int
     skipped: Mapping[str, int]
+    known_rows: int = 0
+    """Records that the ledger holds for the sync."""
+    kept_rows: int = 0
+    """Of them, those that left the set and stay, because the sync's mode takes nothing away."""
     estimate: Estimate | None = field(default=None)
 
     def count(self, operation: str) -> int:
@@ -41,7 +47,7 @@ class Plan:
         return dict(groups.iter_rows())
 
 
-def make_plan(desired: pl.DataFrame, state: pl.DataFrame) -> Plan:
+def make_plan(desired: pl.DataFrame, state: pl.DataFrame, mode: Mode = "mirror") -> Plan:
     """Compare fingerprints: `desired` (record_key, fingerprint, is_clean) with `state` (record_key, fingerprint).
 
     A key that comes twice with the same content counts once; with different contents it is skipped, as nothing tells which
@@ -53,6 +59,7 @@ def make_plan(desired: pl.DataFrame, state: pl.DataFrame) -> Plan:
     )
     new, old = pl.col("new_fingerprint"), pl.col("old_fingerprint")
     differing = both.filter(new.ne_missing(old) & ~(new.is_null() & (old == GONE)))
+    del both
     is_gone = new.is_not_null() & (old == GONE)
     gone = differing.filter(is_gone).height
     if gone:
@@ -68,18 +75,24 @@ def make_plan(desired: pl.DataFrame, state: pl.DataFrame) -> Plan:
         .sort("record_key")
     )
     written = changes.filter(pl.col("operation") != "remove").height
-    return Plan(changes, desired.height, usable.height - written - gone, skipped)
+    unchanged = usable.height - written - gone
+    changes, kept = _as_the_mode_has_it(changes, mode, skipped)
+    known = state.filter(pl.col("fingerprint") != GONE).height
+    return Plan(changes, desired.height, unchanged, skipped, known_rows=known, kept_rows=kept)
 
 
-def guard(plan: Plan, sync: Sync, state_rows: int) -> None:
-    """Refuse a plan that takes away more than the sync allows: usually the desired frame is broken, not the world."""
-    removals = plan.count("remove")
-    allowed = max(sync.guards.always_allowed, int(sync.guards.max_removed_share * state_rows))
-    if removals > allowed:
-        raise GuardTrippedError(
-            f"{sync.destination}/{sync.name}: the plan removes {removals} of {state_rows} records, more than the {allowed} allowed in one run; "
-            f"nothing was written: check the sync's model, or raise max_removed_share"
-        )
+def _as_the_mode_has_it(changes: pl.DataFrame, mode: Mode, skipped: dict[str, int]) -> tuple[pl.DataFrame, int]:
+    """Only the changes that the mode makes, and how many records stay though they left the set."""
+    if mode == "mirror":
+        return changes, 0
+    kept = changes.filter(pl.col("operation") == "remove").height
+    changes = changes.filter(pl.col("operation") != "remove")
+    if mode in ("insert_only", "append"):
+        updates = changes.filter(pl.col("operation") == "update").height
+        if updates:
+            skipped["already_written"] = updates
+        changes = changes.filter(pl.col("operation") == "create")
+    return changes, kept
 
 
 def _usable(desired: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:

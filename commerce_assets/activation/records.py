@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from uuid import UUID, uuid5
@@ -37,6 +37,13 @@ Gate = Literal[
     "canary",
 ]
 """What may stand in the way of a write, by name; each may be overridden once, on record."""
+
+CANARY_COLUMN = "_canary"
+"""Beside the fields of desired records: whether a record is of the part that is written first."""
+CONSENT_COLUMN = "_consents"
+"""Beside the fields of desired records: whether the customer agrees, as far as the warehouse knows."""
+ConsentCheck = Callable[[Sequence[str]], set[str]]
+"""Customer gids -> those of them who agree now, as the system that holds the consents says."""
 
 _NAMESPACE = UUID("5b1f5d0e-6f43-5c0c-9f5a-3a3c0a4c7a10")
 
@@ -96,11 +103,9 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Consent:
-    """The consent without which a record never leaves."""
+    """The consent without which a record never leaves; the record's key is the customer's gid."""
 
     channel: Literal["email", "sms"]
-    customer_column: str
-    """Of the model: the customer's gid."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from commerce_assets.activation.errors import UndoError
 from commerce_assets.activation.fingerprint import fingerprint
 from commerce_assets.activation.ledger import Ledger
 from commerce_assets.activation.pauses import pause
-from commerce_assets.activation.records import Change, Destination, Fields, Sync, idempotency_key
+from commerce_assets.activation.records import Change, ConsentCheck, Destination, Fields, Sync, idempotency_key
 from commerce_assets.activation.tables import CHANGES, RUNS
 
 SAMPLE_ROWS = 5
@@ -82,6 +82,7 @@ def undo(
     *,
     requested_by: str | None = None,
     progress: Progress | None = None,
+    consents: ConsentCheck | None = None,
 ) -> UndoReport:
     """Take back what the run `of_run` wrote, and pause the sync.
 
@@ -90,7 +91,7 @@ def undo(
     started = time.monotonic()
     with ledger.exclusive(sync):
         _refuse_unknown(sync, of_run, ledger)
-        run = _Undo(sync, ledger, destination, requested_by, progress, of_run)
+        run = _Undo(sync, ledger, destination, requested_by, progress, of_run, consents)
         open_before = ledger.open_intents(sync)
         ledger.start_run(sync, run.run_id, requested_by, kind="undo", of_run=of_run)
         try:
@@ -107,9 +108,16 @@ def undo(
 
 class _Undo(Run):
     def __init__(
-        self, sync: Sync, ledger: Ledger, destination: Destination, requested_by: str | None, progress: Progress | None, of_run: str
+        self,
+        sync: Sync,
+        ledger: Ledger,
+        destination: Destination,
+        requested_by: str | None,
+        progress: Progress | None,
+        of_run: str,
+        consents: ConsentCheck | None,
     ) -> None:
-        super().__init__(sync, ledger, destination, requested_by, progress)
+        super().__init__(sync, ledger, destination, requested_by, progress, consents)
         self.of_run = of_run
         self.counts: dict[Verdict, int] = {"restore": 0, "already": 0, "changed_since": 0, "gone": 0}
         self.operations = {"update": 0, "remove": 0}
@@ -122,6 +130,7 @@ class _Undo(Run):
         self.destination.prepare()
         estimate = self.destination.estimate(0, total, 0)
         self.apply(self._chunks(estimate.chunk_rows), total, estimate.path)
+        self.destination.finish()
 
     def _chunks(self, chunk_rows: int) -> Iterator[list[Change]]:
         for some in _changed(self.of_run, self.ledger, chunk_rows):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commerce_assets.cli import events, sandbox, score, sync
+from commerce_assets.cli import events, sandbox, score, segment, sync
 from commerce_assets.cli.output import Json, as_table, show
 from commerce_assets.config import load_settings
 
@@ -22,6 +22,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(events.webhooks_app, name="webhooks")
 app.add_typer(events.dlq_app, name="dlq")
 app.add_typer(score.app, name="score")
+app.add_typer(segment.app, name="segment")
 app.add_typer(sync.app, name="sync")
 for command in (events.serve, events.worker, events.status, events.trace):
     app.command()(command)

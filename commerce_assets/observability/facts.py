@@ -145,6 +145,12 @@ def looking(url: str, table: sa.Table) -> Iterator[sa.Connection | None]:
         engine.dispose()
 
 
+def is_push(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Of a run in the ledger: that it is a push, no undo and no resync. All are in a ledger that an older version left, without the column."""
+    columns = {column["name"] for column in sa.inspect(connection).get_columns(RUNS.name)}
+    return RUNS.c.kind == "push" if RUNS.c.kind.name in columns else sa.true()
+
+
 def find_order_id(settings: Settings, order: str) -> int | None:
     """The id of an order given as id, gid or name; None when nobody knows it."""
     text = order.strip()
@@ -247,7 +253,10 @@ def push_fact(settings: Settings, customer_id: int) -> PushFact:
     with looking(settings.ops_url, STATE) as connection:
         if connection is None:
             return PushFact()
-        held, changed, compared_at = connection.execute(state).first(), connection.execute(change).first(), connection.scalar(compared)
+        pushed = is_push(connection)
+        of_push = CHANGES.c.run_id.in_(sa.select(RUNS.c.run_id).where(pushed))
+        held, changed = connection.execute(state).first(), connection.execute(change.where(of_push)).first()
+        compared_at = connection.scalar(compared.where(pushed))
     return PushFact(
         json.loads(held.fields) if held else None,
         as_utc(held.updated_at) if held else None,

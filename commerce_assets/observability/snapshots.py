@@ -38,8 +38,8 @@ from commerce_assets.events.inbox import INBOX_COUNTS, INBOX_EVENTS
 from commerce_assets.events.stock.tables import DRIFT, ITEMS, PUSH_ROWS, SHELVES, TARGETS
 from commerce_assets.events.topics import TOPICS
 from commerce_assets.lake import Lake
-from commerce_assets.observability.facts import NOT_TAKEN, ORDER_SYNC, looking
-from commerce_assets.observability.tables import EVENT_TABLES, FLOW_TABLES, STOCK_TABLES, TABLES, Schema
+from commerce_assets.observability.facts import NOT_TAKEN, ORDER_SYNC, is_push, looking
+from commerce_assets.observability.tables import EVENT_TABLES, FLOW_TABLES, FOLDERS, STOCK_TABLES, TABLES, Schema
 from commerce_assets.warehouse import reading as reading_warehouse
 
 KEPT_DAYS = 30
@@ -61,17 +61,18 @@ class LandedEvents:
     batches: int = 0
 
 
-def place(lake_root: Path, name: str) -> Path:
+def place(lake_root: Path, name: str, folder: str = "observability") -> Path:
     """Where a copy lies."""
-    return lake_root / "observability" / name / "data.parquet"
+    return lake_root / folder / name / "data.parquet"
 
 
 def ensure(lake_root: Path) -> None:
-    """Give every table that was never copied, or whose columns changed, its typed empty file."""
-    for name, schema in TABLES.items():
-        path = place(lake_root, name)
-        if not path.exists() or dict(pl.read_parquet_schema(path)) != schema:
-            _write(path, schema, ())
+    """Give every table that was never copied, or whose columns changed, its typed empty file; those of the activation log (activation_log.py) too."""
+    for folder, tables in FOLDERS.items():
+        for name, schema in tables.items():
+            path = place(lake_root, name, folder)
+            if not path.exists() or dict(pl.read_parquet_schema(path)) != schema:
+                write(path, schema, ())
 
 
 def read(lake_root: Path, name: str) -> pl.DataFrame:
@@ -133,17 +134,17 @@ def _take(lake_root: Path, sources: Mapping[str, Callable[[], Frames]], now: dat
 
 
 def _take_alone(lake_root: Path, sources: Mapping[str, Callable[[], Frames]], now: datetime | None) -> dict[str, int]:
-    counts = {name: _write(place(lake_root, name), TABLES[name], make()) for name, make in sources.items()}
+    counts = {name: write(place(lake_root, name), TABLES[name], make()) for name, make in sources.items()}
     taken = pl.DataFrame(
         {"name": list(counts), "taken_at": [now or datetime.now(UTC)] * len(counts), "row_count": list(counts.values())},
         schema=TABLES["snapshots"],
     )
     others = read(lake_root, "snapshots").filter(~pl.col("name").is_in(list(counts)))
-    _write(place(lake_root, "snapshots"), TABLES["snapshots"], [others, taken])
+    write(place(lake_root, "snapshots"), TABLES["snapshots"], [others, taken])
     return counts
 
 
-def _write(path: Path, schema: Schema, frames: Frames) -> int:
+def write(path: Path, schema: Schema, frames: Frames) -> int:
     """Replace a table's file atomically, page by page; its rows."""
     import pyarrow.parquet as pq
 
@@ -384,16 +385,18 @@ def _customer_scores(lake_root: Path) -> Iterator[pl.DataFrame]:
         yield pl.read_parquet(path, columns=["customer_id", "scored_at"])
 
 
-def _push_runs(settings: Settings, since: datetime) -> Frames:
+def _push_runs(settings: Settings, since: datetime) -> Iterator[pl.DataFrame]:
     destination, sync = ORDER_SYNC
     query = sa.select(RUNS.c.run_id, RUNS.c.status, RUNS.c.started_at, RUNS.c.finished_at).where(
         RUNS.c.destination == destination, RUNS.c.sync == sync, RUNS.c.started_at >= since
     )
-    return _table(settings.ops_url, RUNS, query, "push_runs")
+    with looking(settings.ops_url, RUNS) as connection:
+        if connection is not None:
+            yield from frames(connection, query.where(is_push(connection)), TABLES["push_runs"])
 
 
 def _pushes(settings: Settings, since: datetime) -> Iterator[pl.DataFrame]:
-    """Changes that activation set out to make; names of the fields, none of their values."""
+    """Changes that pushes set out to make (what an undo or a resync wrote is none); names of the fields, none of their values."""
     destination, sync = ORDER_SYNC
     names = ("run_id", "operation", "outcome", "changed_fields", "intended_at", "resolved_at")
     query = sa.select(CHANGES.c.record_key, *(CHANGES.c[name] for name in names)).where(
@@ -401,7 +404,10 @@ def _pushes(settings: Settings, since: datetime) -> Iterator[pl.DataFrame]:
     )
     schema = {"record_key": pl.String(), **{name: FLOW_TABLES["pushes"][name] for name in names}}
     with looking(settings.ops_url, CHANGES) as connection:
-        for page in frames(connection, query, schema) if connection is not None else ():
+        if connection is None:
+            return
+        of_pushes = query.where(CHANGES.c.run_id.in_(sa.select(RUNS.c.run_id).where(is_push(connection))))
+        for page in frames(connection, of_pushes, schema):
             key = pl.col("record_key").str.extract(r"^gid://shopify/Customer/(\d+)$").cast(pl.Int64)
             yield page.with_columns(customer_id=key).filter(pl.col("customer_id").is_not_null())
 

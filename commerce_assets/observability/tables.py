@@ -6,7 +6,7 @@ Belongs here: what a copy looks like. Does not belong here: making it (snapshots
 import polars as pl
 
 _INSTANT = pl.Datetime("us", "UTC")
-_BIGINT, _TEXT = pl.Int64(), pl.String()
+_BIGINT, _TEXT, _DOUBLE = pl.Int64(), pl.String(), pl.Float64()
 
 Schema = dict[str, pl.DataType]
 EVENT_TABLES: dict[str, Schema] = {
@@ -112,3 +112,45 @@ TABLES: dict[str, Schema] = {
     **STOCK_TABLES,
     "snapshots": {"name": _TEXT, "taken_at": _INSTANT, "row_count": _BIGINT},
 }
+ACTIVATION_TABLES: dict[str, Schema] = {
+    "runs": {
+        **dict.fromkeys(("run_id", "requested_by", "destination", "sync", "kind", "of_run", "status"), _TEXT),
+        **dict.fromkeys(("started_at", "finished_at", "model_at"), _INSTANT),
+        **dict.fromkeys(
+            (
+                *("desired_count", "create_count", "update_count", "remove_count", "unchanged_count", "skipped_count"),
+                *("succeeded_count", "failed_count", "unknown_count", "resolved_count", "request_count"),
+                *("canary_count", "canary_failed_count", "canary_differing_count", "held_out_count", "no_consent_count"),
+                *("point_count", "throttled_count"),
+            ),
+            _BIGINT,
+        ),
+        **dict.fromkeys(("points_a_second", "writing_seconds", "freshness_seconds", "budget_use_rate"), _DOUBLE),
+        "error": _TEXT,
+    },
+    "changes": {
+        **dict.fromkeys(("run_id", "record_key", "destination", "sync", "operation", "changed_fields"), _TEXT),
+        **dict.fromkeys(("old_fingerprint", "new_fingerprint", "outcome", "reason"), _TEXT),
+        "attempt": _BIGINT,
+        **dict.fromkeys(("intended_at", "resolved_at"), _INSTANT),
+    },
+    "snapshots": {**dict.fromkeys(("destination", "sync", "record_key", "fingerprint", "run_id"), _TEXT), "updated_at": _INSTANT},
+    "segments": {
+        **dict.fromkeys(("destination", "segment", "segment_gid"), _TEXT),
+        "measured_at": _INSTANT,
+        **dict.fromkeys(("desired_count", "member_count", "entered_count", "left_count"), _BIGINT),
+    },
+    "gates": {
+        **dict.fromkeys(("run_id", "gate", "destination", "sync", "message", "outcome", "override_id"), _TEXT),
+        "tripped_at": _INSTANT,
+    },
+    "overrides": {
+        **dict.fromkeys(("override_id", "destination", "sync", "gate", "made_by", "reason", "used_by_run"), _TEXT),
+        **dict.fromkeys(("made_at", "used_at"), _INSTANT),
+    },
+    "arms": {**dict.fromkeys(("destination", "sync", "record_key", "arm"), _TEXT), "assigned_at": _INSTANT, "holdout_share": _DOUBLE},
+}
+"""Copies of the activation ledger (activation_log.py): no value that was written, and no idempotency key, from which a key that is masked
+elsewhere could be guessed back."""
+FOLDERS: dict[str, dict[str, Schema]] = {"observability": TABLES, "activation": ACTIVATION_TABLES}
+"""Folder of the lake -> the tables in it."""

@@ -44,7 +44,16 @@ _AREAS = {
 }
 _ROOTS = {
     "read_orders": ("order", "orders", "ordersCount", "refund", "fulfillment", "fulfillmentOrder"),
-    "read_customers": ("customer", "customers", "customersCount", "customerByIdentifier", "segment", "segments", "segmentsCount"),
+    "read_customers": (
+        "customer",
+        "customers",
+        "customersCount",
+        "customerByIdentifier",
+        "segment",
+        "segments",
+        "segmentsCount",
+        "customerSegmentMembers",
+    ),
     "read_products": (
         "product",
         "products",

@@ -532,8 +532,9 @@ def export(context: Context, schema: GraphQLSchema, text: str, grouped: bool, ou
     for name, arguments, child in compiler.roots(operation):
         access.check_root(name, arguments, context)
         stored = root_of_connection(name, arguments)
-        if stored is not None:
-            writer.run(stored_nodes(context, stored, arguments), child)
+        if stored is None:
+            raise RequestError(f"{name} is not exported in bulk by the sandbox store", code="SANDBOX_UNSUPPORTED")
+        writer.run(stored_nodes(context, stored, arguments), child)
     return writer.tally
 
 

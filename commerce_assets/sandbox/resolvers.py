@@ -785,6 +785,9 @@ def _display_name(doc: Doc, _: Arguments, __: Scope) -> str:
     return name or contact or ""
 
 
+RESOLVERS["CustomerSegmentMember", "displayName"] = _display_name
+
+
 def _figures(doc: Doc, scope: Scope) -> tuple[int, Decimal, int | None]:
     return scope.context.store.customer_figures(gid_number(doc["id"]))
 

@@ -41,6 +41,7 @@ from commerce_assets.sandbox.reading import (
     type_of,
 )
 from commerce_assets.sandbox.resolvers import Scope, Stored, load_gid
+from commerce_assets.sandbox.segment_members import members
 from commerce_assets.sandbox.validation import coerce_variables, error, location, oversized_input, syntax_error, validate_document
 
 __all__ = ["answer", "load_schema", "resolve_field", "served_version"]
@@ -70,6 +71,8 @@ def resolve_field(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> An
     if is_leaf_type(kind) or value is None:
         return list(value) if isinstance(value, tuple) else value
     if kind.name.endswith("Connection"):
+        if isinstance(value, Bound):
+            return value
         if isinstance(value, Stored):
             return Bound(root_connection(context, value.kind, arguments, info.path.as_list(), value.where, value.values), scope)
         return Bound(list_connection(value, arguments), scope)
@@ -137,6 +140,7 @@ def _query(name: str, arguments: Mapping[str, Any], context: Context) -> Any:
         "node": lambda: _object(arguments["id"], context),
         "nodes": lambda: [_object(reference, context) for reference in arguments["ids"]],
         "location": lambda: _location(arguments.get("id"), context),
+        "customerSegmentMembers": lambda: Bound(members(arguments, context), Scope(context)),
         "customerByIdentifier": lambda: _customer_by(arguments["identifier"], context),
         "productByIdentifier": lambda: _product_by(arguments["identifier"], context),
         "metafieldDefinition": lambda: _definition_by(arguments, context),

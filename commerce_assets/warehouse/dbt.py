@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +64,11 @@ class DbtFiles:
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
 
-    def manifest(self) -> dict[str, Any]:
-        """The manifest, prepared when it is missing or stale."""
-        return dict(json.loads(self.prepare_manifest().read_text()))
+    def manifest(self, generate: Callable[[Path], object] | None = None) -> dict[str, Any]:
+        """The manifest, prepared when it is missing or stale. `generate` writes models that are made, into the project's folder."""
+        return dict(json.loads(self.prepare_manifest(generate).read_text()))
 
-    def prepare_manifest(self) -> Path:
+    def prepare_manifest(self, generate: Callable[[Path], object] | None = None) -> Path:
         """`dbt parse` when the project or its paths changed since the last time; several processes at once do it once."""
         stamp = self.target_path / "manifest.sha256"
         fingerprint = self.fingerprint()
@@ -78,6 +78,9 @@ class DbtFiles:
         with (self.target_path / "parse.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._is_current(stamp, fingerprint):
+                if generate is not None:
+                    generate(self.project_dir)
+                    fingerprint = self.fingerprint()
                 self._parse()
                 stamp.write_text(fingerprint)
         return self.manifest_path

@@ -15,7 +15,7 @@ from commerce_assets.contracts import TABLES
 
 HIDDEN = "***"
 PSEUDONYM_PREFIX = "p_"
-_JOINABLE = ("email", "phone")  # a pseudonym that is equal for equal values, so that counts of distinct people still hold
+_JOINABLE = ("email", "phone", "record_key")  # a pseudonym that is equal for equal values, so that counts of distinct people still hold
 _GENERALISED = ("postal_code",)  # its first two characters stay: enough for a map of regions
 
 

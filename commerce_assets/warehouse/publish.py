@@ -38,8 +38,8 @@ from commerce_assets.warehouse.connection import (
 )
 from commerce_assets.warehouse.masking import Masking, quote
 
-FIGURES_SCHEMA = "ops"
-PUBLISHED_SCHEMAS = ("marts", FIGURES_SCHEMA, "scores", "activation", "observability", "quarantine")
+FIGURES_SCHEMA, ACTIVATION_SCHEMA = "ops", "activation"
+PUBLISHED_SCHEMAS = ("marts", FIGURES_SCHEMA, "scores", ACTIVATION_SCHEMA, "observability", "quarantine")
 """What BI sees, where the build holds it. Staging, intermediate and sync models stay inside."""
 
 TRACES = f"{FIGURES_SCHEMA}.order_trace"

@@ -14,7 +14,7 @@ from commerce_assets.config import Settings
 from commerce_assets.warehouse.connection import WAIT_SECONDS
 from commerce_assets.warehouse.dbt import DbtFiles
 from commerce_assets.warehouse.masking import Masking, installation_key, marks_of_manifest
-from commerce_assets.warehouse.publish import FIGURES_SCHEMA, PUBLISHED_SCHEMAS, Published, Publisher
+from commerce_assets.warehouse.publish import ACTIVATION_SCHEMA, FIGURES_SCHEMA, PUBLISHED_SCHEMAS, Published, Publisher
 
 _log = logging.getLogger(__name__)
 _SQL = Path(__file__).parent / "sql"
@@ -71,9 +71,9 @@ def publisher_of(
 
 
 def published_models(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """`schema.table` of every dbt model that a publish must hold: all that BI sees but the figures about the platform itself, which hold nothing back."""
+    """`schema.table` of every dbt model that a publish must hold: all that BI sees but the figures about the platform itself and its pushes, which hold nothing back."""
     models = (node for node in manifest.get("nodes", {}).values() if node.get("resource_type") == "model")
-    required = set(PUBLISHED_SCHEMAS) - {FIGURES_SCHEMA}
+    required = set(PUBLISHED_SCHEMAS) - {FIGURES_SCHEMA, ACTIVATION_SCHEMA}
     return tuple(sorted(f"{node['schema']}.{node.get('alias') or node['name']}" for node in models if node["schema"] in required))
 
 

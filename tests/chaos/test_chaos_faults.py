@@ -1,34 +1,29 @@
 """The whole demo against a store on which things go wrong: it ends right, or fails cleanly with what was there kept.
 
-Two stories, told side by side because each waits much: what lasts (streams fail and a line is broken while the store moves on; the next
-run is good again), and what passes (every passing fault at once, on a store as it was at first). The tests only read what the runs left.
+Two stories: what lasts (streams fail and a line is broken while the store moves on; the next run is good again), and what passes (every
+passing fault at once, on a store as it was at first). Both go on from one undisturbed run. The tests only read what the runs left.
 """
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx
 import pytest
-from pipeline_runs import AS_OF, ONLY_CUSTOMERS, Shop, same_pseudonyms
-from support import commerce, running_sandbox
+from pipeline_runs import LAST_MONTHS, Calm, Shop
+from support import running_sandbox
 
 from commerce_assets.contracts import family
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs"), pytest.mark.timeout(900)]
 
 Faults = list[dict[str, Any]]
 STREAMS = ("products", "customers", "locations", "orders", "inventory", "ids")
-FEW_DAYS = {"COMMERCE_ORDERS_START_ON": f"{AS_OF - timedelta(days=150):%Y-%m-%d}"}
-"""Dagster keeps a record a partition: fewer days, shorter tests."""
 CREDENTIALS = {"SHOPIFY_CLIENT_ID": "sandbox-client", "SHOPIFY_CLIENT_SECRET": "sandbox-secret"}
 CHANGED = "changed-in-between"
 
@@ -77,7 +72,6 @@ class Seen:
     changed: dict[str, int]
     loads: int
     tokens: int
-    store: Path
 
     @property
     def exit_code(self) -> int:
@@ -92,9 +86,8 @@ class Seen:
         return str(self.summary["progress"])
 
 
-def seen(shop: Shop) -> Seen:
-    """Run the demo and look."""
-    summary = shop.summary()
+def seen(shop: Shop, summary: dict[str, Any]) -> Seen:
+    """What a run with this summary left."""
     return Seen(
         summary=summary,
         marts=shop.marts(),
@@ -107,7 +100,6 @@ def seen(shop: Shop) -> Seen:
         },
         loads=sum(1 for _ in (shop.root / "lake" / "files" / "storefront").glob("*/*/")),
         tokens=_tokens(shop.sandbox.store),
-        store=shop.sandbox.store,
     )
 
 
@@ -132,15 +124,12 @@ def _tokens(store: Path) -> int:
 
 
 @contextmanager
-def served(root: Path, store: Path, faults: Faults, settings: Mapping[str, str] | None = None) -> Iterator[Shop]:
+def served(calm: Calm, faults: Faults, settings: Mapping[str, str] | None = None) -> Iterator[Shop]:
     """A process that serves the store with faults, for a data root that may hold earlier runs."""
-    file = store.parent / f"{store.name}-faults.json"
+    file = calm.folder / "faults.json"
     file.write_text(json.dumps({"seed": 3, "faults": faults}))
-    if not root.exists():
-        root.mkdir()
-        same_pseudonyms(root)
-    with running_sandbox(store, "--plan", "plus", "--faults", str(file)) as sandbox:
-        yield Shop(sandbox, root, {**FEW_DAYS, **ONLY_CUSTOMERS, **(settings or {})})
+    with running_sandbox(calm.store, "--plan", "plus", "--faults", str(file)) as sandbox:
+        yield Shop(sandbox, calm.root, {**LAST_MONTHS, **(settings or {})})
 
 
 def _tag(shop: Shop, gid: str) -> None:
@@ -154,47 +143,27 @@ def _tag(shop: Shop, gid: str) -> None:
     assert answer["data"]["tagsAdd"]["userErrors"] == []
 
 
-def what_lasts(folder: Path, filled: Path) -> dict[str, Seen]:
-    """An undisturbed run; then streams fail while the store moves on; then all is well again."""
-    root, store = folder / "lasting", folder / "lasting-store"
-    shutil.copytree(filled, store)
-    with served(root, store, []) as shop:
-        calm = seen(shop)
+@pytest.fixture(scope="module")
+def lasting(calm: Calm) -> dict[str, Seen]:
+    """After the undisturbed run streams fail while the store moves on; then all is well again."""
+    calm.from_its_end()
+    with served(calm, []) as shop:
+        undisturbed = seen(shop, calm.summary)
         for column, mart in (("order_gid", "fct_order"), ("product_gid", "dim_product")):
             _tag(shop, shop.query(f"select max({column}) from marts.{mart}")[0][0])
-    with served(root, store, LASTING) as shop:
-        failed = seen(shop)
-    with served(root, store, []) as shop:
-        again = seen(shop)
-    return {"calm": calm, "failed": failed, "again": again}
-
-
-def what_passes(folder: Path, filled: Path) -> dict[str, Seen]:
-    """Every fault that passes, and credentials that have to be renewed."""
-    store = folder / "passing-store"
-    shutil.copytree(filled, store)
-    with served(folder / "passing", store, PASSING, CREDENTIALS) as shop:
-        return {"disturbed": seen(shop)}
+    with served(calm, LASTING) as shop:
+        failed = seen(shop, shop.summary())
+    with served(calm, []) as shop:
+        again = seen(shop, shop.summary())
+    return {"calm": undisturbed, "failed": failed, "again": again}
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Future[dict[str, Seen]], Future[dict[str, Seen]]]]:
-    """Both stories, under way."""
-    folder = tmp_path_factory.mktemp("faults")
-    filled = folder / "filled"
-    commerce("sandbox", "fill", "--scale", "0.02", "--seed", "29", "--as-of", f"{AS_OF:%Y-%m-%dT%H:%M:%S}", "--store", str(filled))
-    with ThreadPoolExecutor(2) as threads:
-        yield threads.submit(what_lasts, folder, filled), threads.submit(what_passes, folder, filled)
-
-
-@pytest.fixture
-def lasting(told: tuple[Future[dict[str, Seen]], Future[dict[str, Seen]]]) -> dict[str, Seen]:
-    return told[0].result()
-
-
-@pytest.fixture
-def passing(told: tuple[Future[dict[str, Seen]], Future[dict[str, Seen]]]) -> dict[str, Seen]:
-    return told[1].result()
+def passing(lasting: dict[str, Seen], calm: Calm) -> dict[str, Seen]:
+    """From nothing: every fault that passes, and credentials that have to be renewed. After the other story: both need the same place."""
+    calm.from_nothing()
+    with served(calm, PASSING, CREDENTIALS) as shop:
+        return {"disturbed": seen(shop, shop.summary())}
 
 
 def test_the_undisturbed_run_is_worth_comparing_with(lasting: dict[str, Seen]) -> None:

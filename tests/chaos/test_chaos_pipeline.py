@@ -1,99 +1,107 @@
 """SIGKILL in landing, in dbt, in publish and in the push, then run again: the final state of a run that was never disturbed, nothing written twice."""
 
+import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TextIO
 
 import pytest
-from pipeline_runs import AS_OF, ONLY_CUSTOMERS, Shop, shop
-from support import REPOSITORY
+from holding_proxy import Hold, HoldingProxy, kill_at
+from pipeline_runs import LAST_MONTHS, Calm, Shop
+from support import REPOSITORY, commerce, running_sandbox
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
+
+COMMERCE = ["-m", "commerce_assets.cli"]
+KILLED_IN_PUBLISH = """
+# The process group dies between the two files of a version: the restricted one is in its place, the published one is not.
+import os, pathlib, signal
+replace = os.replace
+def deadly(source, target, **options):
+    if pathlib.Path(target).name == "commerce.duckdb":
+        os.killpg(0, signal.SIGKILL)
+    replace(source, target, **options)
+os.replace = deadly
+from commerce_assets.cli import main
+main()
+"""
 
 
-def _landing_orders(opened: Shop) -> bool:
+@pytest.fixture
+def killed(calm: Calm) -> Iterator[Shop]:
+    """A shop like the calm one, with nothing done yet."""
+    calm.from_nothing()
+    with running_sandbox(calm.store, "--plan", "plus") as sandbox:
+        yield Shop(sandbox, calm.root, LAST_MONTHS)
+
+
+def _is_landing_orders(opened: Shop) -> bool:
     return any((opened.root / "lake" / "_staging").glob("*orders*")) or any(
         (opened.root / "lake" / "raw" / "storefront" / "orders").glob("partition=2*")
     )
 
 
-def _building(opened: Shop) -> bool:
+def _is_building(opened: Shop) -> bool:
     return (opened.root / "warehouse" / "build.duckdb").exists()
-
-
-def _publishing(opened: Shop) -> bool:
-    return any((opened.root / "warehouse").rglob("*.tmp"))
-
-
-def _pushing(opened: Shop) -> bool:
-    connection = sqlite3.connect(f"file:{opened.sandbox.store / 'store.sqlite'}?mode=ro", uri=True)
-    try:
-        (count,) = connection.execute("select count(*) from metafields where namespace = 'commerce'").fetchone()
-        return count > 0
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        connection.close()
 
 
 def _kill_when(opened: Shop, reached: Callable[[Shop], bool]) -> None:
     """Start the demo in a process group of its own and kill the whole group the moment `reached` holds."""
-    log = (opened.root.parent / "killed.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "commerce_assets.cli", "demo", "--json"],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=opened.environment,
-        cwd=REPOSITORY,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 600
-    while not reached(opened):
-        assert process.poll() is None, f"the run ended before the point was reached\n{Path(log.name).read_text()[-3000:]}"
-        assert time.monotonic() < deadline, "the point was never reached"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    log.close()
+    with (opened.root.parent / "killed.log").open("w+") as log:
+        process = _started(opened, log, *COMMERCE, "demo", "--json")
+        deadline = time.monotonic() + 600
+        while not reached(opened):
+            assert process.poll() is None, f"the run ended before the point was reached\n{_end_of(log)}"
+            assert time.monotonic() < deadline, "the point was never reached"
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-LAST_MONTHS = {"COMMERCE_ORDERS_START_ON": f"{AS_OF - timedelta(days=150):%Y-%m-%d}", **ONLY_CUSTOMERS}
-"""Few order days: each costs Dagster an event, and the point here is what is killed."""
+def _killed_in_publish(opened: Shop) -> None:
+    with (opened.root.parent / "killed.log").open("w+") as log:
+        assert _started(opened, log, "-c", KILLED_IN_PUBLISH, "demo", "--json").wait(600) == -signal.SIGKILL, _end_of(log)
+    assert any((opened.root / "warehouse" / "versions").glob("*.duckdb"))
+    assert not (opened.root / "warehouse" / "commerce.duckdb").exists()
 
 
-@dataclass(frozen=True)
-class FinalState:
-    """What a run leaves: the published marts, and what the storefront holds of ours."""
-
-    marts: dict[str, tuple[int, str | None]]
-    scores: dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]
+def _started(opened: Shop, log: TextIO, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, stdout=log, stderr=log, env=opened.environment, cwd=REPOSITORY, start_new_session=True)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FinalState:
-    """The final state of a run that nobody disturbed."""
-    with shop(tmp_path_factory.mktemp("undisturbed"), scale=0.05, seed=23, settings=LAST_MONTHS) as calm:
-        summary = calm.summary()
-        assert summary["exit_code"] == 0, summary["progress"][-4000:]
-        return FinalState(calm.marts(), calm.storefront_scores())
+def _end_of(log: TextIO) -> str:
+    log.seek(0)
+    return log.read()[-3000:]
 
 
-def test_killed_at_every_stage_and_run_again_ends_as_if_never_killed(tmp_path: Path, undisturbed: FinalState) -> None:
-    with shop(tmp_path, scale=0.05, seed=23, settings=LAST_MONTHS) as killed:
-        for reached in (_landing_orders, _building, _publishing, _pushing):
-            _kill_when(killed, reached)
-        summary = killed.summary()
+def _killed_in_push(opened: Shop) -> None:
+    """The push alone, of what the killed runs built: the shop has written, and nobody heard of it."""
+    with closing(HoldingProxy(opened.sandbox.url)) as proxy:
+        environment = {**opened.environment, "SHOPIFY_URL": proxy.url}
+        kill_at(proxy, Hold("metafieldsSet", 2, "after"), [*COMMERCE, "sync", "apply", "customer_scores"], environment)
+        assert proxy.written
 
-        assert summary["exit_code"] == 0, summary["progress"][-4000:]
-        assert killed.marts() == undisturbed.marts
-        assert killed.storefront_scores() == undisturbed.scores
-        before = killed.customers_updated_at()
-        assert killed.summary()["values_pushed"] == 0
-        assert killed.customers_updated_at() == before
+
+def test_killed_at_every_stage_and_run_again_ends_as_if_never_killed(killed: Shop, calm: Calm) -> None:
+    _kill_when(killed, _is_landing_orders)
+    _kill_when(killed, _is_building)
+    _killed_in_publish(killed)
+    _killed_in_push(killed)
+    written = killed.storefront_scores()
+    summary = killed.summary()
+
+    assert summary["exit_code"] == 0, summary["progress"][-4000:]
+    assert killed.marts() == calm.marts
+    assert killed.storefront_scores() == calm.scores
+    assert 0 < len(written) < len(calm.scores)
+    before = killed.customers_updated_at()
+    again = commerce("sync", "apply", "customer_scores", "--json", env=killed.environment)
+    counts = json.loads(again.stdout)["counts"]
+    assert [counts[name] for name in ("creates", "updates", "removals", "succeeded")] == [0, 0, 0, 0]
+    assert killed.customers_updated_at() == before

@@ -171,4 +171,6 @@ def test_without_the_scores_behind_it_a_push_is_not_there(tmp_path: Path, monkey
         "scores/customer_rfm",
         "scores/customer_value",
         "activation/shopify/customer_scores",
+        "activation/shopify/customer_segments",
+        "activation/shopify/segments",
     }

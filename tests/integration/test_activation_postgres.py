@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from activation_fakes import FakeShop
 from postgres_server import running_postgres
+from shipped_syncs import MAPPING, SYNC, push_customer_scores
 
-from commerce_assets.activation.customer_scores import MAPPING, SYNC, push_customer_scores
 from commerce_assets.activation.destinations.shopify import ShopifyCustomers
 from commerce_assets.activation.errors import SyncBusyError
 from commerce_assets.activation.ledger import Ledger, ledger_frames

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 from activation_push import OPENED, client_of, metafields_of
+from shipped_syncs import LISTS_NAMESPACE as NAMESPACE
+from shipped_syncs import push_product_recommendations
 from support import running_sandbox
 
 from commerce_assets.activation.engine import PushReport
-from commerce_assets.activation.product_recommendations import NAMESPACE, push_product_recommendations
 from commerce_assets.sandbox.documents import gid, product_doc, shop_doc, variant_doc
 from commerce_assets.sandbox.store import Store
 from commerce_assets.sources.shopify.client import ShopifyClient

@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from activation_push import client_of, customers_of, fill_with_customers, metafields_of, push_scores, wanted_scores
+from shipped_syncs import MAPPING
 from support import running_sandbox
 
-from commerce_assets.activation.customer_scores import MAPPING
 from commerce_assets.activation.ledger import ledger_frames
 from commerce_assets.sandbox.documents import gid
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from dbt_process import run_dbt
 from integration.lake_fixture import (
     LOADED_AT,
     Store,
@@ -43,7 +43,11 @@ Change = Callable[[Path, Store], None]
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A lake and the file that dbt builds from it, with a target folder of their own."""
+    """A lake and the file that dbt builds from it.
+
+    dbt finds every one of them at the same `place`, which leads to the one at hand, and so reads the project once a session: it takes
+    seconds, and would be done again for every other path.
+    """
 
     root: Path
 
@@ -51,34 +55,28 @@ class Warehouse:
     def lake(self) -> Path:
         return self.root / "lake"
 
+    @property
+    def place(self) -> Path:
+        return self.root.parent / "dbt-place"
+
     def path(self, name: str = "build") -> Path:
         return self.root / f"{name}.duckdb"
 
     def dbt(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        self.place.unlink(missing_ok=True)
+        self.place.symlink_to(self.root, target_is_directory=True)
         environment = {
             **os.environ,
-            "COMMERCE_LAKE_ROOT": str(self.lake),
-            "COMMERCE_BUILD_PATH": str(self.path()),
+            "COMMERCE_LAKE_ROOT": str(self.place / self.lake.name),
+            "COMMERCE_BUILD_PATH": str(self.place / self.path().name),
             "DBT_LOG_PATH": str(self.root / "logs"),
         }
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "dbt"),
-                *arguments,
-                *(WITHOUT_FIGURES if arguments[0] == "run" and "--select" not in arguments else ()),
-                "--project-dir",
-                str(PROJECT),
-                "--profiles-dir",
-                str(PROJECT),
-                "--target-path",
-                str(self.root / "target"),
-            ],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=self.root,
-            timeout=240,
-        )
+        command = [
+            *arguments,
+            *(WITHOUT_FIGURES if arguments[0] == "run" and "--select" not in arguments else ()),
+            *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(self.root.parent / "dbt-target")),
+        ]
+        done = run_dbt(command, environment, self.root, timeout=240)
         if check and done.returncode != 0:
             raise AssertionError(f"dbt {' '.join(arguments)} exited {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}")
         return done

@@ -5,18 +5,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from pipeline_runs import ONLY_CUSTOMERS, Shop, serving
-from support import commerce
+from pipeline_runs import LAST_MONTHS, Calm, Shop
+from support import running_sandbox
 
 from commerce_assets.defs.dagster_home import open_instance
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline_run")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
 READER = """
 import duckdb, json, pathlib, sys, time
 path, stop = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -38,15 +37,11 @@ print(json.dumps({'versions': sorted(versions), 'reads': reads}))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, dict[str, Any]]]:
-    """One run on the orders of the last weeks."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    commerce("sandbox", "fill", "--scale", "0.05", "--seed", "5", "--store", str(folder / "store"))
-    start = (datetime.now(UTC) - timedelta(days=45)).date().isoformat()
-    with serving(folder, folder / "store", settings={"COMMERCE_ORDERS_START_ON": start, **ONLY_CUSTOMERS}) as opened:
-        summary = opened.summary()
-        assert summary["exit_code"] == 0, summary["progress"][-4000:]
-        yield opened, summary
+def run(calm: Calm) -> Iterator[tuple[Shop, dict[str, Any]]]:
+    """One run on the orders of the last months."""
+    calm.from_its_end()
+    with running_sandbox(calm.store, "--plan", "plus") as sandbox:
+        yield Shop(sandbox, calm.root, LAST_MONTHS), calm.summary
 
 
 def test_every_table_is_on_dagsters_record_with_rows_and_column_lineage(run: tuple[Shop, dict[str, Any]]) -> None:
@@ -60,7 +55,7 @@ def test_every_table_is_on_dagsters_record_with_rows_and_column_lineage(run: tup
         assert metadata["dagster/row_count"].value == rows
         lineage: Any = metadata["dagster/column_lineage"].value
         assert any(dep.column_name == "order_id" for dep in lineage.deps_by_column["order_id"])
-        assert len(instance.get_materialized_partitions(dg.AssetKey(["storefront", "orders"]))) >= 45
+        assert len(instance.get_materialized_partitions(dg.AssetKey(["storefront", "orders"]))) >= 150
 
 
 def test_only_the_range_from_the_configured_start_is_pulled(run: tuple[Shop, dict[str, Any]]) -> None:

@@ -1,12 +1,17 @@
-"""Which fields of a record become what on a storefront's object: metafields, and for customers tags.
+"""Which fields of a record become what on a storefront's object: metafields and tags.
 
-Belongs here: the mapping and the form in which values are compared. Does not belong here: any call (shopify.py).
+Belongs here: the mapping, how it comes from a declaration, and the form in which values are compared. Does not belong here: any call
+(shopify.py).
 """
 
 import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import ClassVar
+
+from commerce_assets.activation.declarations import DeclaredSync
+from commerce_assets.activation.errors import DeclarationError
+from commerce_assets.activation.targets import DeclaredField, ShopifyTarget
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,14 @@ class Owner:
     """What many of them are called in messages."""
     read: str
     """The document that reads some of them by id."""
+    scopes: tuple[str, ...]
+    """What an app must have been granted to read and write them."""
 
 
-CUSTOMERS = Owner("CUSTOMER", "customers", "customers_by_id")
-PRODUCTS = Owner("PRODUCT", "products", "products_by_id")
+CUSTOMERS = Owner("CUSTOMER", "customers", "customers_by_id", ("read_customers", "write_customers"))
+PRODUCTS = Owner("PRODUCT", "products", "products_by_id", ("read_products", "write_products"))
+# Without read_all_orders an order older than 60 days reads as if it had been deleted.
+ORDERS = Owner("ORDER", "orders", "orders_by_id", ("read_orders", "write_orders", "read_all_orders"))
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,44 @@ class ProductMapping(OwnerMapping):
     """Of products."""
 
     owner = PRODUCTS
+
+
+class OrderMapping(OwnerMapping):
+    """Of orders."""
+
+    owner = ORDERS
+
+
+_MAPPINGS: dict[str, type[OwnerMapping]] = {"customer": CustomerMapping, "product": ProductMapping, "order": OrderMapping}
+
+
+def mapping_of(declared: DeclaredSync) -> OwnerMapping:
+    """The mapping that a declaration means; `DeclarationError` where its target is not Shopify."""
+    if not isinstance(declared.target, ShopifyTarget):
+        raise DeclarationError(f"sync {declared.name} writes to {declared.target.kind}, not to shopify")
+    tags = next((one for one in declared.fields if one.tags), None)
+    return _MAPPINGS[declared.target.object](
+        metafields=tuple(_target_of(one) for one in declared.fields if one.metafield),
+        tags_field=tags.name if tags else None,
+        managed_prefixes=tuple(prefix.casefold() for prefix in tags.tags.prefixes) if tags and tags.tags else (),
+        yields_to_others=declared.target.yields_to_others,
+    )
+
+
+def _target_of(one: DeclaredField) -> MetafieldTarget:
+    if one.metafield is None:
+        raise AssertionError(f"field {one.name} goes to no metafield")
+    options = one.metafield
+    return MetafieldTarget(
+        field=one.name,
+        namespace=options.namespace,
+        key=options.key or one.name,
+        type=options.type,
+        name=options.title or one.name.replace("_", " ").capitalize(),
+        description=options.description,
+        is_carried=one.carried,
+        is_standard=options.is_standard,
+    )
 
 
 def canonical(metafield_type: str, value: str | None) -> str | None:

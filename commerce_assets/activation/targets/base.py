@@ -22,8 +22,8 @@ timestamp     UTC, YYYY-MM-DDTHH:MM:SSZ
 json          text that holds JSON, compacted
 tags          a list (or text joined by commas): lower case, sorted, joined by commas
 references    a list of gids, as JSON, its order kept
-email_sha256  an e-mail address: trimmed, lower case, SHA-256 in hex (as Google and Meta ask)
-phone_sha256  a phone number in E.164: SHA-256 in hex
+email_sha256  an e-mail address: trimmed, lower case, and whatever else the layout's tool asks; SHA-256 in hex
+phone_sha256  a phone number in E.164, as the layout's tool asks; SHA-256 in hex
 """
 
 

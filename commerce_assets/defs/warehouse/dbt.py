@@ -11,7 +11,7 @@ from dagster_dbt import DbtCliResource, dbt_assets
 from commerce_assets.defs.names import WAREHOUSE_POOL
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.warehouse.translator import HouseTranslator
-from commerce_assets.observability.tables import TABLES
+from commerce_assets.observability.tables import FOLDERS
 from commerce_assets.service.scores.jobs import JOBS
 from commerce_assets.service.scores.running import ensure_scores, score_relations
 from commerce_assets.warehouse.dbt import DbtFiles, environment_of
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 BEHIND_SCORES = "source:scores+"
 """Models that read scores, and all behind them."""
-FIGURES = "source:observability+"
-"""Models that read the copies of the books, and all behind them."""
+FIGURES = "source:observability+ source:activation+"
+"""Models that read the copies of the books or of the activation ledger, and all behind them."""
 KEPT_RUNS = 10
 """Artifact folders of dbt invocations kept under the data root."""
 
@@ -118,7 +118,9 @@ def _described(events: list[Any], warehouse: Warehouse, files: DbtFiles, run_fol
         return
     with warehouse.reading() as connection:
         counts = _row_counts(connection, nodes)
-        copies: dict[Relation, tuple[str, ...]] = {("observability", name): tuple(schema) for name, schema in TABLES.items()}
+        copies: dict[Relation, tuple[str, ...]] = {
+            (source, name): tuple(schema) for source, tables in FOLDERS.items() for name, schema in tables.items()
+        }
         columns = {**lake_columns(), **copies, **score_relations(JOBS.values()), **_built_columns(connection)}
     lineage = _lineage(nodes, columns, files, run_folder, manifest)
     for event in events:

@@ -30,13 +30,11 @@ def published_warehouse(upstream: Sequence[dg.AssetKey], gate: Gate) -> dg.Asset
         automation_condition=automation.when_upstream_changed(),
     )
     def published(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        from commerce_assets.activation.ledger import ledger_frames
         from commerce_assets.warehouse import publish_warehouse
 
         gate.refuse_when_shut(context.instance, "publish")
         settings = load_settings()
-        extras = {f"activation.{name.removeprefix('activation_')}": frame for name, frame in ledger_frames(settings.ops_url).items()}
-        done = publish_warehouse(settings, run_id=context.run_id, extras=extras, say=context.log.info)
+        done = publish_warehouse(settings, run_id=context.run_id, say=context.log.info)
         return dg.MaterializeResult(
             metadata={
                 "version": done.version,

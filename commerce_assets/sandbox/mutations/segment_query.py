@@ -1,6 +1,6 @@
 """The grammar of customer segments, as far as the API judges it: which filters exist, and how a query may read.
 
-Not here: which customers match.
+Not here: which customers match (segment_members.py).
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ def problems(query: str, known_metafields: frozenset[str] = frozenset()) -> list
 
     `known_metafields` are `namespace.key` of definitions whose type can be filtered.
     """
-    tokens = list(_tokens(query))
+    words = tokens(query)
     filters: list[Token] = []
     errors: list[str] = []
     try:
-        end = _expression(tokens, 0, filters)
-        if end < len(tokens):
-            raise _Unexpected(tokens[end])
+        end = _expression(words, 0, filters)
+        if end < len(words):
+            raise _Unexpected(words[end])
     except _Unexpected as stop:
         errors.append(f"Query Line 1 Column {stop.token.column}: '{stop.token.text}' is unexpected.")
     except IndexError:
@@ -91,13 +91,14 @@ def problems(query: str, known_metafields: frozenset[str] = frozenset()) -> list
     return errors
 
 
-def _tokens(query: str) -> list[Token]:
-    tokens = []
+def tokens(query: str) -> list[Token]:
+    """The words of a query."""
+    found = []
     for match in TOKEN.finditer(query):
         kind = match.lastgroup
         if kind is not None and match.group(kind).strip():
-            tokens.append(Token(match.group(kind), match.start(kind), kind))
-    return tokens
+            found.append(Token(match.group(kind), match.start(kind), kind))
+    return found
 
 
 def _exists(name: str, known_metafields: frozenset[str]) -> bool:

@@ -16,7 +16,8 @@ FILTERABLE_TYPES = ("date", "date_time", "number_integer", "number_decimal", "si
 DOES_NOT_EXIST = "Segment does not exist"
 
 
-def _known_metafields(ctx: Context) -> frozenset[str]:
+def known_metafields(ctx: Context) -> frozenset[str]:
+    """`namespace.key` of definitions that segments can filter on."""
     definitions = ctx.store.iterate("MetafieldDefinition", "t.owner_type = ?", ("CUSTOMER",))
     return frozenset(f"{doc['namespace']}.{doc['key']}" for _, _, doc in definitions if _filterable(doc))
 
@@ -41,7 +42,7 @@ def _check(ctx: Context, wanted: dict[str, Any]) -> None:
         elif len(query) > QUERY_LIMIT:
             errors.append(user_error(["query"], f"Query is too long (maximum is {QUERY_LIMIT} characters)"))
     if not errors and query is not None:
-        errors = [user_error(["query"], problem) for problem in segment_query.problems(query, _known_metafields(ctx))]
+        errors = [user_error(["query"], problem) for problem in segment_query.problems(query, known_metafields(ctx))]
     if errors:
         raise Rejected(errors, segment=None)
 

@@ -45,7 +45,7 @@ def tags_add(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
         raise Rejected([user_error(["tags"], problem)], node=None)
     if fresh:
         ctx.store.set_tags(kind, number, sorted_tags([*old, *fresh]), ctx.now())
-    return {"node": {"__typename": kind, "id": args["id"]}}
+    return {"node": {"id": args["id"]}}
 
 
 @mutation
@@ -60,4 +60,4 @@ def tags_remove(ctx: Context, args: dict[str, Any]) -> dict[str, Any]:
         kept = [tag for tag in old if tag.casefold() not in gone]
     if len(kept) != len(old):
         ctx.store.set_tags(kind, number, kept, ctx.now())
-    return {"node": {"__typename": kind, "id": args["id"]}}
+    return {"node": {"id": args["id"]}}

@@ -47,6 +47,8 @@ MAX_THROTTLED = 60
 REQUIRED_SCOPES = ("read_orders", "read_all_orders", "read_products", "read_inventory", "read_locations", "read_customers")
 """What the streams read. Activation needs write_customers beside them."""
 _TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=120)
+# A Plus plan's budget takes some sixty calls in flight; each keeps its connection, for a new one costs several round trips.
+_LIMITS = httpx.Limits(max_connections=128, max_keepalive_connections=128)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _MESSAGE_LIMIT = 300
 
@@ -134,7 +136,7 @@ class ShopifyClient:
         self._refuse_plain_http()
         _keep_query_strings_out_of_logs()
         # Results lie at another host, which must never see the token: it is a header of each call, not of the session.
-        self.http = httpx.Client(http2=False, timeout=_TIMEOUT, transport=transport, verify=verify, follow_redirects=False)
+        self.http = httpx.Client(http2=False, timeout=_TIMEOUT, limits=_LIMITS, transport=transport, verify=verify, follow_redirects=False)
 
     def __enter__(self) -> Self:
         return self

@@ -37,6 +37,8 @@ COUNT_COST = 10
 """Recorded: productsCount and its like cost 10."""
 DEFAULT_PAGE = 10
 _REMEMBERED = 8
+_NEWEST_SHARE = 0.1
+"""What the newest answer counts in the moving average of how long answers take."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Reservation:
 
     points: float
     answers_seen: int
+    sent_at: float = 0.0
 
 
 class Throttle:
@@ -95,6 +98,8 @@ class Throttle:
         self._answers = 0
         self._ratios: dict[str, deque[float]] = {}
         self.status: ThrottleStatus | None = None
+        self.answer_seconds: float | None = None
+        """How long an answer takes from sending on, waiting for the budget aside: a moving average; None until there was one."""
 
     def estimate(self, document: str, variables: Mapping[str, Any] | None = None) -> float:
         """What `document` will be charged on sending: its size, scaled by what Shopify charged for it before."""
@@ -124,7 +129,7 @@ class Throttle:
                 self.settle(Reservation(points, self._answers), None)
                 raise
         with self._lock:
-            return Reservation(points, self._answers)
+            return Reservation(points, self._answers, self._clock())
 
     def settle(self, reservation: Reservation, cost: Cost | None) -> None:
         """Book a request's end: refund what it did not use, and believe the shop's own figure."""
@@ -135,6 +140,10 @@ class Throttle:
             self._level = min(self._maximum, self._level + reservation.points - used)
             if cost is None or cost.status is None:
                 return
+            took = self._at - reservation.sent_at
+            self.answer_seconds = (
+                took if self.answer_seconds is None else self.answer_seconds + (took - self.answer_seconds) * _NEWEST_SHARE
+            )
             self.status = cost.status
             self._maximum, self._rate = cost.status.maximum_available, max(cost.status.restore_rate, 1.0)
             shops_view = cost.status.currently_available - self._reserved
@@ -152,6 +161,13 @@ class Throttle:
     @property
     def maximum(self) -> float:
         return self._maximum
+
+    @property
+    def available(self) -> float:
+        """Points that could be spent now, by our copy; never negative."""
+        with self._lock:
+            self._refill()
+            return max(0.0, self._level)
 
     def _refill(self) -> None:
         now = self._clock()
@@ -193,7 +209,8 @@ def document_size(document: str, variables: Mapping[str, Any]) -> int:
     operation = operation_of(document)
     fragments = {node.name.value: node for node in parsed(document).definitions if isinstance(node, FragmentDefinitionNode)}
     size = _selections(operation.selection_set, variables, fragments)
-    return max(1, size + (MUTATION_COST if operation.operation is OperationType.MUTATION else 0))
+    mutations = len(operation.selection_set.selections) if operation.operation is OperationType.MUTATION else 0
+    return max(1, size + MUTATION_COST * mutations)
 
 
 def _selections(selections: SelectionSetNode | None, variables: Mapping[str, Any], fragments: Mapping[str, FragmentDefinitionNode]) -> int:

@@ -34,6 +34,7 @@ with
             ) as other_currency_order_count,
             sum(counted.unit_count) as unit_count,
             sum(case when counted.refund_count > 0 then 1 else 0 end) as refunded_order_count,
+            sum(case when counted.discount_amount > 0 then 1 else 0 end) as discounted_order_count,
             {% for amount in ["gross_amount", "discount_amount", "returned_amount", "net_amount", "refunded_amount"] %}
                 {{
                     money(
@@ -82,6 +83,7 @@ select
     cast(coalesce(facts.other_currency_order_count, 0) as bigint) as other_currency_order_count,
     cast(coalesce(uncounted.cancelled_order_count, 0) as bigint) as cancelled_order_count,
     cast(coalesce(facts.refunded_order_count, 0) as bigint) as refunded_order_count,
+    cast(coalesce(facts.discounted_order_count, 0) as bigint) as discounted_order_count,
     cast(coalesce(facts.unit_count, 0) as bigint) as unit_count,
     cast(coalesce(products.distinct_product_count, 0) as bigint) as distinct_product_count,
     -- amounts
@@ -93,6 +95,9 @@ select
     as average_order_amount,
     -- rates
     cast(facts.refunded_order_count as double) / nullif(facts.order_count, 0) as refunded_order_rate,
+    cast(facts.discounted_order_count as double) / nullif(facts.order_count, 0) as discounted_order_rate,
+    cast(facts.returned_amount as double)
+    / nullif(cast(facts.gross_amount - facts.discount_amount as double), 0) as returned_amount_rate,
     -- booleans
     customers.is_email_subscribed,
     customers.is_sms_subscribed,

@@ -16,6 +16,8 @@ select
     scores.predicted_value_amount,
     scores.next_order_expected_on,
     scores.as_of_on,
+    scores.rfm_receipt_id,
+    scores.value_receipt_id,
     {{ lifecycle_tags("scores") }} as lifecycle_tags,
     scores.scored_at
 from scores

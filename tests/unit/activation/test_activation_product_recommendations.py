@@ -8,13 +8,17 @@ from typing import Any
 import polars as pl
 import pytest
 from activation_fakes import FakeShop
+from shipped_syncs import LISTS as SYNC
+from shipped_syncs import LISTS_MAPPING as MAPPING
+from shipped_syncs import LISTS_NAMESPACE as NAMESPACE
+from shipped_syncs import lists_as_records as as_records
+from shipped_syncs import push_product_recommendations
 
 from commerce_assets.activation.destinations.shopify import ShopifyProducts
 from commerce_assets.activation.destinations.shopify_mapping import canonical
 from commerce_assets.activation.engine import PushInterruptedError, PushReport
 from commerce_assets.activation.errors import DesiredStateError, DestinationError, GuardTrippedError
 from commerce_assets.activation.ledger import Ledger, ledger_frames
-from commerce_assets.activation.product_recommendations import MAPPING, NAMESPACE, SYNC, as_records, push_product_recommendations
 
 RELATED, COMPLEMENTARY = f"{NAMESPACE}.related_products", f"{NAMESPACE}.complementary_products"
 Row = tuple[int, list[int] | None, list[int] | None]

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from activation_fakes import FakeShop
 from activation_push import wanted_scores
+from shipped_syncs import MAPPING, SYNC, as_records, push_customer_scores
 
-from commerce_assets.activation.customer_scores import MAPPING, SYNC, as_records, push_customer_scores
 from commerce_assets.activation.destinations.shopify import ShopifyCustomers
 from commerce_assets.activation.engine import PushReport, new_id, plan_push
 from commerce_assets.activation.errors import DestinationUnavailableError, PlanDiffersError, SyncPausedError, UndoError

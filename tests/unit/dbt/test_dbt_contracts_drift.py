@@ -141,4 +141,4 @@ def test_every_amount_has_a_currency_beside_it(path: Path) -> None:
 def test_contracts_are_enforced_where_others_build_on_them() -> None:
     layers = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["models"]["commerce"]
     enforced = {layer for layer, config in layers.items() if isinstance(config, dict) and config.get("+contract", {}).get("enforced")}
-    assert enforced == {"staging", "marts", "ops", "sync"}
+    assert enforced == {"staging", "marts", "ops", "activation", "segments", "sync"}

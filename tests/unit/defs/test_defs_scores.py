@@ -10,10 +10,9 @@ import pytest
 from score_jobs import CUSTOMERS, job
 
 from commerce_assets.defs import automation
-from commerce_assets.defs.activation.pushing import refuse_without_receipts
 from commerce_assets.defs.resources import LakeFolder, Warehouse
 from commerce_assets.defs.scoring.score_asset import Shown, as_image, score_asset, score_key
-from commerce_assets.service.scores.running import Moment, ScoreJob
+from commerce_assets.service.scores.running import ScoreJob
 
 SHOWN = Shown("Churn of everyone.", 2, "customers", (), automation.when_upstream_changed(), None)
 KEY = score_key("churn")
@@ -88,24 +87,6 @@ def test_a_plot_that_cannot_be_drawn_takes_no_accepted_score_with_it(resources: 
     assert result.success
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
-
-
-def test_a_push_is_refused_without_a_retry_when_no_receipt_is_in_force(tmp_path: Path, resources: dict[str, object]) -> None:
-    lake = LakeFolder(root=str(tmp_path / "lake"), max_reject_rate=0.05)
-    from score_jobs import NOW
-
-    with pytest.raises(dg.Failure, match=r"push of scores refused: there is no accepted scores/churn yet") as raised:
-        refuse_without_receipts(lake, ["churn"], NOW, "push of scores")
-    assert not raised.value.allow_retries
-
-
-def test_a_fresh_accepted_run_may_be_pushed(resources: dict[str, object], instance: dg.DagsterInstance) -> None:
-    run(job(), resources, instance)
-    lake = resources["lake"]
-    assert isinstance(lake, LakeFolder)
-    from commerce_assets.config import Settings
-
-    refuse_without_receipts(lake, ["churn"], Moment.now(Settings()).scored_at, "push of scores")
 
 
 def test_images_lie_in_the_metadata_itself() -> None:

@@ -252,6 +252,13 @@ def test_a_token_without_the_scope_ends_in_access_denied(context: Context):
     assert (operation["status"], operation["errorCode"]) == ("FAILED", "ACCESS_DENIED")
 
 
+def test_what_the_store_cannot_export_fails_instead_of_being_empty(context: Context):
+    context.bulk = Runner(context.store)
+    members = '{ customerSegmentMembers(query: "customer_tags IS NULL") { edges { node { id } } } }'
+    operation = ended(context, run(context, members)["bulkOperation"]["id"])
+    assert (operation["status"], operation["errorCode"]) == ("FAILED", "INTERNAL_SERVER_ERROR")
+
+
 def test_a_query_text_longer_than_the_limit_is_refused(context: Context):
     context.bulk = Runner(context.store)
     text = "{ orders { edges { node { id } } } }"

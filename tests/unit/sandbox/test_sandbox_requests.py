@@ -251,3 +251,9 @@ def test_inventory_levels_are_read_by_their_gid_and_by_item_and_location(store: 
     body = ask(store, query + fields)["data"]
     assert body["inventoryLevel"] == body["inventoryItem"]["inventoryLevel"]
     assert body["inventoryLevel"]["quantities"] == [{"name": "available", "quantity": 3}, {"name": "on_hand", "quantity": 4}]
+
+
+def test_what_was_tagged_is_answered_as_it_is_then(store: Store):
+    context = Context(store, store.shop() or {}, "2026-10", ALL_SCOPES)
+    add = 'mutation { tagsAdd(id: "%s", tags: ["b", "a"]) { node { id ... on Order { tags } } userErrors { message } } }' % gid("Order", 1)
+    assert answer(context, add)["data"]["tagsAdd"] == {"node": {"id": gid("Order", 1), "tags": ["a", "b"]}, "userErrors": []}

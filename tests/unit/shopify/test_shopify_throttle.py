@@ -24,6 +24,7 @@ def cost(requested: float, actual: float | None, available: float, maximum: floa
         ("query ($ids: [ID!]!) { nodes(ids: $ids) { id ... on Refund { order { id } } } }", {"ids": ["a", "b"]}, 4),
         ("query ($on: Boolean) { orders(first: 5) @include(if: $on) { nodes { id } } shop { id } }", {"on": False}, 1),
         ("mutation { tagsAdd { node { id } } }", {}, 12),
+        ("mutation { a: tagsAdd { node { id } } b: tagsAdd { node { id } } }", {}, 24),
         ("{ ...F } fragment F on QueryRoot { shop { id } }", {}, 1),
     ],
 )
@@ -133,3 +134,31 @@ def test_threads_share_one_bucket():
     for thread in threads:
         thread.join()
     assert sorted(waits) == [5.0, 10.0]  # 4 fit into 2,000 points; the fifth and sixth wait their turn
+
+
+def test_how_long_answers_take_is_known_without_the_wait_for_the_budget():
+    clock = Clock()
+    throttle = Throttle(clock)
+    assert throttle.answer_seconds is None
+    throttle.settle(throttle.acquire(2_000, clock.sleep), cost(2_000, 2_000, available=0))
+    for seconds, expected in ((0.4, 0.04), (0.4, 0.076)):
+        reservation = throttle.acquire(100, clock.sleep)
+        clock.now += seconds
+        throttle.settle(reservation, cost(100, 100, available=0))
+        assert throttle.answer_seconds == pytest.approx(expected), "a tenth of each new answer; the waits of a second are not among them"
+    throttle.settle(throttle.acquire(1, clock.sleep), None)
+    assert throttle.answer_seconds == pytest.approx(0.076), "no answer tells nothing"
+
+
+def test_what_lies_in_the_bucket_is_told_and_never_negative():
+    clock = Clock()
+    throttle = Throttle(clock)
+    assert throttle.available == 2_000
+    throttle.settle(throttle.acquire(10, clock.sleep), cost(10, 10, available=500))
+    assert throttle.available == 500
+    waiting = threading.Event()
+    throttle.acquire(900, lambda seconds: waiting.set())
+    assert waiting.is_set()
+    assert throttle.available == 0
+    clock.now += 5
+    assert throttle.available == pytest.approx(100)

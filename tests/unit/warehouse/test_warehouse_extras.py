@@ -46,5 +46,7 @@ def test_only_models_that_bi_sees_are_required() -> None:
         "a": model("marts", "fct_order"),
         "b": model("staging", "stg_x"),
         "c": {"resource_type": "test", "schema": "marts", "name": "t"},
+        "d": model("ops", "kpi_x"),
+        "e": model("activation", "runs"),
     }
     assert published_models({"nodes": nodes}) == ("marts.fct_order",)
