@@ -45,7 +45,7 @@ def assign(ledger: Ledger, sync: Sync, new: pl.DataFrame) -> None:
     """Write new assignments down; durable when this returns."""
     now = datetime.now(UTC)
     constant = {"destination": sync.destination, "sync": sync.name, "assigned_at": now}
-    constant |= {"share": sync.holdout.share if sync.holdout else None}
+    constant |= {"holdout_share": sync.holdout.share if sync.holdout else None}
     with ledger.engine.begin() as connection:
         for some in new.iter_slices(ROWS_A_STEP):
             connection.execute(ARMS.insert(), [{**constant, "record_key": key, "arm": arm} for key, arm in some.iter_rows()])

@@ -92,8 +92,9 @@ def _number(rows: pl.DataFrame, one: DeclaredField) -> pl.Expr:
     if dtype.is_integer() or dtype == pl.Null:
         return value.cast(pl.String)
     if dtype.is_float():
-        # Six places: finer differences of a score are noise, and would rewrite every record with every run. No number is no value.
-        value = pl.when(value.is_finite()).then(value).cast(pl.Decimal(38, 6))
+        # Six places: finer differences of a score are noise, and would rewrite every record with every run. No number, or one beyond all
+        # measure, is no value.
+        value = pl.when(value.is_finite()).then(value).cast(pl.Decimal(38, 6), strict=False)
     elif not dtype.is_decimal():
         raise DesiredStateError(f"{one.source} is {dtype}, not a number; declare field {one.name} as text, or correct the model")
     text = value.cast(pl.String)

@@ -146,7 +146,7 @@ ARMS = sa.Table(
     sa.Column("sync", sa.String(120), primary_key=True),
     sa.Column("record_key", sa.String(255), primary_key=True),
     sa.Column("arm", sa.String(10), nullable=False, comment="treated, holdout or before (in neither); never changed once written."),
-    sa.Column("share", sa.Float, comment="Share that was to be held out when the key was assigned."),
+    sa.Column("holdout_share", sa.Float, comment="Share that was to be held out when the key was assigned."),
     sa.Column("assigned_at", _INSTANT, nullable=False, comment="When the sync first wanted to write the key."),
 )
 SEGMENTS = sa.Table(

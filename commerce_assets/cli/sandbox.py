@@ -78,6 +78,7 @@ def fill(
 def load(
     transactions: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Parquet or CSV of transaction lines.")],
     columns: Annotated[str | None, typer.Option(help='JSON: our name -> column in the file, e.g. {"invoice": "InvoiceNo"}.')] = None,
+    recent: Annotated[bool, typer.Option("--recent", help="Move all by whole weeks, so that the last line is of the last week.")] = False,
     store: StoreDirectory = None,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +86,7 @@ def load(
     from commerce_assets.sandbox import load as loading
 
     mapping = json.loads(columns) if columns else None
-    summary = loading.load(_store_directory(load_settings(), store), transactions, mapping)
+    summary = loading.load(_store_directory(load_settings(), store), transactions, mapping, recent=recent)
     show(summary, as_json, as_table)
 
 

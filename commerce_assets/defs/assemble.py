@@ -8,7 +8,7 @@ import dagster as dg
 from commerce_assets.activation.declarations import DeclaredSync
 from commerce_assets.config import Settings
 from commerce_assets.defs import automation
-from commerce_assets.defs.activation.declared import holdouts, sync_components
+from commerce_assets.defs.activation.declared import sync_components
 from commerce_assets.defs.activation.pushing import push_asset, push_key
 from commerce_assets.defs.activation.segments import segment_assets
 from commerce_assets.defs.events.checks import event_checks
@@ -36,7 +36,7 @@ def assemble(settings: Settings, overrides: dict[str, Any]) -> dg.Definitions:
     storefront = storefront_assets(settings)
     dbt = dbt_definitions(files, files.manifest(_write_segment_models))
     syncs = syncs_with_scores(settings)
-    log = activation_log_asset([push_key(declared) for declared in syncs], lambda: holdouts(syncs))
+    log = activation_log_asset([push_key(declared) for declared in syncs])
     assets = with_freshness([*storefront, *dbt, *score_assets(settings), *observability_assets(), log])
     marts, figures = (
         [spec.key for definition in dbt for spec in definition.specs if spec.group_name in groups] for groups in (MARTS, FIGURES)

@@ -10,7 +10,7 @@ as many. What rewrites changes in place (an erasure) has to ask for a whole copy
 """
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ BUCKET_SECONDS = 20
 """Of restoring, that a full bucket of points is worth: every plan of Shopify's has 20 times its rate
 (https://shopify.dev/docs/api/usage/limits)."""
 RUNS_A_QUERY = 500
-Holdouts = Mapping[tuple[str, str], float]
-"""(destination, sync) -> share of keys that the sync declares to be held out."""
 
 _LEDGER: dict[str, sa.Table] = {
     "runs": RUNS,
@@ -54,7 +52,7 @@ def read(lake_root: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=ACTIVATION_TABLES[name])
 
 
-def take_activation_log(settings: Settings, holdouts: Holdouts | None = None, *, whole: bool = False) -> dict[str, int]:
+def take_activation_log(settings: Settings, *, whole: bool = False) -> dict[str, int]:
     """Copy the ledger; rows by table. `whole`: nothing is taken from the copy before."""
     root = settings.lake_root
     snapshots.ensure(root)
@@ -62,12 +60,12 @@ def take_activation_log(settings: Settings, holdouts: Holdouts | None = None, *,
         fcntl.flock(lock, fcntl.LOCK_EX)  # one copier at a time; let go by itself when it dies
         with looking(settings.ops_url, RUNS) as connection:
             return {
-                name: snapshots.write(place(root, name), schema, _pages(connection, name, root, holdouts or {}, whole))
+                name: snapshots.write(place(root, name), schema, _pages(connection, name, root, whole))
                 for name, schema in ACTIVATION_TABLES.items()
             }
 
 
-def _pages(connection: sa.Connection | None, name: str, root: Path, holdouts: Holdouts, whole: bool) -> Iterator[pl.DataFrame]:
+def _pages(connection: sa.Connection | None, name: str, root: Path, whole: bool) -> Iterator[pl.DataFrame]:
     """One table of the ledger; nothing where the ledger, or the table in an older one, is not there."""
     if connection is None or not sa.inspect(connection).has_table(_LEDGER[name].name):
         return
@@ -76,12 +74,7 @@ def _pages(connection: sa.Connection | None, name: str, root: Path, holdouts: Ho
         return
     query, schema = _selected(connection, name)
     for page in snapshots.frames(connection, query, schema):
-        if name == "runs":
-            yield _with_figures(page)
-        elif name == "arms":
-            yield _with_shares(page, holdouts)
-        else:
-            yield page
+        yield _with_figures(page) if name == "runs" else page
 
 
 def _selected(connection: sa.Connection, name: str) -> tuple[sa.Select[Any], Schema]:
@@ -107,15 +100,6 @@ def _with_figures(runs: pl.DataFrame) -> pl.DataFrame:
         freshness_seconds=pl.when((pl.col("kind") == "push") & pl.col("status").is_in(("succeeded", "partial"))).then(age),
         budget_use_rate=pl.when(could_have > 0).then(pl.col("point_count") / could_have),
     )
-
-
-def _with_shares(arms: pl.DataFrame, holdouts: Holdouts) -> pl.DataFrame:
-    declared = pl.DataFrame(
-        [(destination, sync, share) for (destination, sync), share in holdouts.items()],
-        schema={"destination": pl.String, "sync": pl.String, "holdout_share": pl.Float64},
-        orient="row",
-    )
-    return arms.join(declared, on=["destination", "sync"], how="left")
 
 
 def _changes(connection: sa.Connection, last: Path, whole: bool) -> Iterator[pl.DataFrame]:

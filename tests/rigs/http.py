@@ -208,6 +208,8 @@ class HttpRig:
         if per == "row":
             removing = {"method": "DELETE", "url": f"{url}/records/{{key}}"}
             own = {"url": f"{url}/records/{{key}}", "method": "PUT", "per": "row", "remove": removing}
+        if isinstance(options.get("probe"), dict):
+            options["probe"] = options["probe"] | {"url": options["probe"]["url"].replace("@", url)}
         target = HttpTarget.model_validate(shared | own | options)
         assert target.mistakes(FIELDS) == []
         return target

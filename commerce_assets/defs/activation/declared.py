@@ -1,12 +1,10 @@
 """The syncs that are declared, loaded by Dagster's own component loader."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 from dagster.components.core.component_tree import ComponentTree
 
-from commerce_assets.activation.declarations import DeclaredSync
 from commerce_assets.config import PROJECT_ROOT, Settings
 from commerce_assets.defs import activation
 from commerce_assets.defs.activation.component import SyncComponent
@@ -23,11 +21,6 @@ def sync_components(settings: Settings) -> list[SyncComponent]:
     found = list(tree.get_all_components(SyncComponent))
     loaded = {component.declared.name for component in found}
     return found + [SyncComponent(placed.declared) for name, placed in declared.items() if name not in loaded]
-
-
-def holdouts(syncs: Iterable[DeclaredSync]) -> dict[tuple[str, str], float]:
-    """(destination, sync) -> the share that it holds out, of those that do."""
-    return {(declared.destination, declared.name): declared.holdout.share for declared in syncs if declared.holdout}
 
 
 def _module_of(folder: Path) -> ModuleType:

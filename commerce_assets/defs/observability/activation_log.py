@@ -21,8 +21,8 @@ from commerce_assets.observability.tables import ACTIVATION_TABLES
 KEY = dg.AssetKey(["observability", "activation_log"])
 
 
-def activation_log_asset(pushes: Sequence[dg.AssetKey], holdouts: Callable[[], dict[tuple[str, str], float]] = dict) -> dg.AssetsDefinition:
-    """The copy, made after any of `pushes`. `holdouts`: the shares that syncs declare to hold out, by destination and sync."""
+def activation_log_asset(pushes: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The copy, made after any of `pushes`."""
 
     @dg.asset(
         key=KEY,
@@ -43,7 +43,7 @@ def activation_log_asset(pushes: Sequence[dg.AssetKey], holdouts: Callable[[], d
         settings, opened = load_settings(), lake.open()
         if settings.lake_root != opened.root:
             raise dg.Failure(f"the lake of this run ({opened.root}) is not that of the settings: copies would lie where nobody reads them")
-        counts = take_activation_log(settings, holdouts())
+        counts = take_activation_log(settings)
         metadata: dict[str, Any] = {"dagster/row_count": sum(counts.values()), "rows_by_table": dg.MetadataValue.json(counts)}
         return dg.MaterializeResult(metadata={**metadata, **_pictures(context, lambda name: read(opened.root, name))})
 

@@ -40,7 +40,7 @@ def declared(kind: str, *fields: DeclaredField, **more: Any) -> DeclaredSync:
 
 
 def desired(*rows: tuple[str, str | None, str | None]) -> pl.DataFrame:
-    schema = {name: pl.String for name in ("record_key", "risk_level", "tags")}
+    schema = dict.fromkeys(("record_key", "risk_level", "tags"), pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(scored_on=pl.lit("2026-11-21"))
 
 

@@ -21,7 +21,7 @@ from commerce_assets.observability.activation_plots import activation_plots
 from commerce_assets.observability.tables import ACTIVATION_TABLES
 
 LEFT_OUT = {*tables.VALUES, "idempotency_key", "fields"}
-OWN = {"runs": {"freshness_seconds", "budget_use_rate"}, "arms": {"holdout_share"}}
+OWN = {"runs": {"freshness_seconds", "budget_use_rate"}}
 """Columns of a copy that the ledger has not."""
 
 
@@ -54,11 +54,14 @@ def test_everything_is_copied_and_no_value(ledger: Books, monkeypatch: pytest.Mo
     ledger.write(tables.STATE, *({"record_key": gid(number), **held} for number in range(3)))
     ledger.write(tables.GATES, {"run_id": "r1", "gate": "min_rows", "message": "3 rows", "outcome": "refused", "tripped_at": NOW})
     ledger.write(tables.OVERRIDES, {"override_id": "o1", "gate": "min_rows", "made_at": NOW, "made_by": "ann", "reason": "sale"})
-    ledger.write(tables.ARMS, *({"record_key": gid(n), "arm": arm, "assigned_at": NOW} for n, arm in enumerate(("treated", "holdout"))))
+    ledger.write(
+        tables.ARMS,
+        *({"record_key": gid(n), "arm": arm, "holdout_share": 0.1, "assigned_at": NOW} for n, arm in enumerate(("treated", "holdout"))),
+    )
     segment = {"segment": "vip", "measured_at": NOW, "desired_count": 4, "entered_count": 1, "left_count": 0}
     with ledger.engine.begin() as connection:
         connection.execute(tables.SEGMENTS.insert(), {"destination": "shopify", **segment})
-    counts = take_activation_log(ledger.settings, {("shopify", "customer_scores"): 0.1})
+    counts = take_activation_log(ledger.settings)
     assert counts == {"runs": 1, "changes": 5, "snapshots": 3, "segments": 1, "gates": 1, "overrides": 1, "arms": 2}
     assert ledger.copied("changes")["record_key"].sort().to_list() == [gid(number) for number in range(5)]
     assert ledger.copied("changes")["intended_at"].to_list() == [NOW] * 5

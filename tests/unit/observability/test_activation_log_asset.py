@@ -24,12 +24,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     now = datetime.now(UTC)
     with Ledger(load_settings().ops_url) as ledger, ledger.engine.begin() as connection:
         connection.execute(RUNS.insert(), {**OF_SYNC, "run_id": "r1", "status": "succeeded", "started_at": now, "succeeded_count": 3})
-        connection.execute(ARMS.insert(), {**OF_SYNC, "record_key": "1", "arm": "holdout", "assigned_at": now})
+        connection.execute(ARMS.insert(), {**OF_SYNC, "record_key": "1", "arm": "holdout", "holdout_share": 0.25, "assigned_at": now})
     return tmp_path
 
 
 def materialized(root: Path) -> dict[str, dg.MetadataValue]:
-    asset = activation_log_asset([PUSH], lambda: {("shopify", "customer_scores"): 0.25})
+    asset = activation_log_asset([PUSH])
     done = dg.materialize([asset], resources={"lake": LakeFolder(root=str(root / "lake"), max_reject_rate=0.05)}, raise_on_error=False)
     (event,) = done.get_asset_materialization_events()
     return dict(event.materialization.metadata)

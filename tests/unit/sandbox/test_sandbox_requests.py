@@ -255,5 +255,6 @@ def test_inventory_levels_are_read_by_their_gid_and_by_item_and_location(store: 
 
 def test_what_was_tagged_is_answered_as_it_is_then(store: Store):
     context = Context(store, store.shop() or {}, "2026-10", ALL_SCOPES)
-    add = 'mutation { tagsAdd(id: "%s", tags: ["b", "a"]) { node { id ... on Order { tags } } userErrors { message } } }' % gid("Order", 1)
-    assert answer(context, add)["data"]["tagsAdd"] == {"node": {"id": gid("Order", 1), "tags": ["a", "b"]}, "userErrors": []}
+    add = 'mutation Add($id: ID!) { tagsAdd(id: $id, tags: ["b", "a"]) { node { id ... on Order { tags } } userErrors { message } } }'
+    answered = answer(context, add, {"id": gid("Order", 1)})["data"]["tagsAdd"]
+    assert answered == {"node": {"id": gid("Order", 1), "tags": ["a", "b"]}, "userErrors": []}
