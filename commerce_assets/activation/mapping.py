@@ -20,6 +20,8 @@ KEY_PATTERNS = {
 GID = r"^gid://shopify/[A-Za-z]+/[0-9]+$"
 MAX_REFERENCES = 128
 """Of a metafield that is a list (Shopify's limit)."""
+LARGEST_NUMBER = 1e30
+"""What a decimal of 38 digits holds beside six places."""
 Convert = Callable[[pl.DataFrame, DeclaredField], pl.Expr | pl.Series]
 
 
@@ -94,7 +96,7 @@ def _number(rows: pl.DataFrame, one: DeclaredField) -> pl.Expr:
     if dtype.is_float():
         # Six places: finer differences of a score are noise, and would rewrite every record with every run. No number, or one beyond all
         # measure, is no value.
-        value = pl.when(value.is_finite()).then(value).cast(pl.Decimal(38, 6), strict=False)
+        value = pl.when(value.is_finite() & (value.abs() < LARGEST_NUMBER)).then(value).cast(pl.Decimal(38, 6))
     elif not dtype.is_decimal():
         raise DesiredStateError(f"{one.source} is {dtype}, not a number; declare field {one.name} as text, or correct the model")
     text = value.cast(pl.String)
