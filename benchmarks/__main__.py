@@ -7,6 +7,7 @@ import time
 BENCHMARKS = (
     "imports",
     "ledger_diff",
+    "activation_budget",
     "landing",
     "dbt_incremental",
     "micro_batches",

@@ -3,7 +3,8 @@
 The sandbox keeps Shopify's bucket (Standard 100 points a second and 2,000 in the bucket, Plus 1,000 and 20,000) and answers 300 ms late. Bounds:
 from an empty bucket on, a direct push spends at least 90 % of the points that are restored until it ends, and is never throttled; at each
 size the path that the model chooses is the quicker one, or slower by less than a tenth and a second. How fast the sandbox's own bulk mutations are is
-fitted from the smallest and the largest size, as the model's parameters; Shopify's are another matter (`Pace`).
+fitted from the smallest and the largest size, as the model's parameters (these two predictions say nothing, the others do); Shopify's are
+another matter (`Pace`).
 """
 
 import json
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -26,14 +28,17 @@ from support import REPOSITORY, running_sandbox
 
 from commerce_assets.activation.declarations import read_syncs
 from commerce_assets.activation.destinations.shopify import ShopifyObjects
-from commerce_assets.activation.destinations.shopify_budget import Pace
+from commerce_assets.activation.destinations.shopify_budget import BUCKET_SECONDS, Budget, Pace, budget_of
 from commerce_assets.activation.destinations.shopify_mapping import mapping_of
 from commerce_assets.activation.engine import push
 from commerce_assets.activation.ledger import Ledger
+from commerce_assets.activation.records import Estimate
 from commerce_assets.sandbox.documents import gid
 from commerce_assets.sources.shopify.bulk import run_mutation
 from commerce_assets.sources.shopify.client import ShopifyClient
+from commerce_assets.sources.shopify.throttle import ThrottleStatus
 
+DECLARATIONS = REPOSITORY / "commerce_assets" / "defs" / "activation"
 LATENCY_SECONDS = 0.3
 FIRST_CUSTOMER = 1000
 """Number of the first customer that `fill_with_customers` makes."""
@@ -66,13 +71,24 @@ class Run:
     predicted_seconds: float | None
     points: int
     throttled: int
-    rate: float
-    level_before: float
+    budget: Budget
+    """As it was known when the push was planned."""
 
     @property
     def used(self) -> float:
         """Of the points that lay there and those restored meanwhile."""
-        return self.points / (self.level_before + self.rate * self.seconds)
+        return self.points / (self.budget.available + self.budget.rate * self.seconds)
+
+
+class Remembered:
+    """A client that knows a budget and sends nothing: for asking the model again."""
+
+    def __init__(self, budget: Budget) -> None:
+        status = ThrottleStatus(budget.rate * BUCKET_SECONDS, budget.available, budget.rate)
+        self.throttle = SimpleNamespace(status=status, available=budget.available, answer_seconds=budget.answer_seconds)
+
+    def execute(self, text: str, variables: Any = None, *, idempotent: bool = False) -> dict[str, Any]:
+        raise AssertionError(f"an estimate asks nothing that is known: {text} {variables} {idempotent}")
 
 
 @contextmanager
@@ -98,26 +114,33 @@ def drain(client: ShopifyClient) -> None:
             list(pool.map(lambda _: client.execute(text, idempotent=True), range(calls)))
 
 
-def run(url: str, folder: Path, first: int, count: int, path: str, pace: Pace | None = None) -> Run:
+def run(url: str, folder: Path, first: int, count: int, path: str) -> Run:
     """A push of `count` customers from the `first` on, by a path."""
-    declared = read_syncs(REPOSITORY / "commerce_assets" / "defs" / "activation")["customer_scores"].declared
+    declared = read_syncs(DECLARATIONS)["customer_scores"].declared
     sync = replace(declared.as_sync(), canary=None, holdout=None, consent=None)
     keys = [gid("Customer", FIRST_CUSTOMER + first + number) for number in range(count)]
     desired = pl.DataFrame({"record_key": keys}).with_columns(pl.lit(VALUES[name]).alias(name) for name in sync.fields)
     with client_of(url) as client, Ledger(f"sqlite:///{folder / f'{path}.sqlite'}") as ledger:
         destination = ShopifyObjects(
-            client, mapping_of(declared), bulk=_bulk(client, folder), bulk_threshold=0 if path == "bulk" else count, pace=pace
+            client, mapping_of(declared), bulk=_bulk(client, folder), bulk_threshold=0 if path == "bulk" else count
         )
         # Like a push's own plan: what the shop restores is known from then on.
         predicted = destination.estimate(count, 0, 0).seconds
-        level = client.throttle.available
+        budget = budget_of(client)
+        if budget is None:
+            raise SystemExit("the sandbox did not tell its budget")
         started = time.monotonic()
         report = push(sync, desired, ledger, destination)
         seconds = time.monotonic() - started
         if report.succeeded != count:
             raise SystemExit(f"{count - report.succeeded} of {count} customers failed: {report.failure_reasons}")
-        rate = client.throttle.status.restore_rate if client.throttle.status else 0.0
-        return Run(seconds, predicted, report.points, report.throttled, rate, level)
+        return Run(seconds, predicted, report.points, report.throttled, budget)
+
+
+def estimated(count: int, budget: Budget, pace: Pace, threshold: int | None = None) -> Estimate:
+    """What the destination would do, bulk mutations being as fast as `pace` says."""
+    mapping = mapping_of(read_syncs(DECLARATIONS)["customer_scores"].declared)
+    return ShopifyObjects(Remembered(budget), mapping, bulk=lambda _, __: (), bulk_threshold=threshold, pace=pace).estimate(count, 0, 0)
 
 
 def _bulk(client: ShopifyClient, folder: Path) -> Callable[[str, Any], Any]:
@@ -154,9 +177,10 @@ def choices() -> bool:
     print(f"{'plan':<9} {'customers':>9} {'direct s':>9} {'predicted':>9} {'bulk s':>9} {'predicted':>9} {'chosen':>7} {'throttled':>9}")
     kept = True
     for (plan, count), runs in measured.items():
-        bulk_predicted = 2 * pace.fixed_seconds + 2 * count / pace.rows_a_second
-        direct_predicted = runs["direct"].predicted_seconds or 0.0
-        chosen, other = ("bulk", "direct") if bulk_predicted < direct_predicted else ("direct", "bulk")
+        budget = runs["direct"].budget
+        bulk_predicted, direct_predicted = estimated(count, budget, pace, 0).seconds or 0.0, runs["direct"].predicted_seconds or 0.0
+        chosen = estimated(count, budget, pace).path
+        other = "direct" if chosen == "bulk" else "bulk"
         is_quicker = runs[chosen].seconds <= runs[other].seconds * (1 + SLOWER_ALLOWED) + SECONDS_ALLOWED
         throttled = sum(one.throttled for one in runs.values())
         kept = kept and is_quicker and not throttled

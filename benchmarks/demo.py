@@ -30,7 +30,7 @@ def main() -> int:
             )
             seconds = time.perf_counter() - started
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-            pushed = json.loads(done.stdout).get("values_pushed") if done.returncode == 0 else None
+            pushed = sum(counts["written"] for counts in json.loads(done.stdout)["syncs"].values()) if done.returncode == 0 else None
             rows.append((name, seconds, peak, done.returncode, pushed))
     print(f"{'what':<32} {'seconds':>8} {'ratio':>6} {'peak RSS MiB':>13} {'exit':>5} {'pushed':>8}")
     for name, seconds, peak, code, pushed in rows:

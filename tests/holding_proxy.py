@@ -133,7 +133,7 @@ def kill_at(proxy: HoldingProxy, hold: Hold, arguments: Sequence[str], environme
     """Run `python ARGUMENTS` in a process group of its own and SIGKILL it while the call is held; fails where it ends before."""
     with proxy.holding(hold):
         process = subprocess.Popen([sys.executable, *arguments], start_new_session=True, env=environment)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         try:
             while not hold.reached.wait(0.05):
                 assert process.poll() is None, f"the process ended ({process.returncode}) before it came to {hold}"

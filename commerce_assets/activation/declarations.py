@@ -239,6 +239,8 @@ def json_schema() -> dict[str, Any]:
 
 
 def _claims(declared: DeclaredSync) -> frozenset[str]:
+    if declared.mode == "append":
+        return frozenset()  # an event is added to others', and changes none of them
     target = declared.target.named(declared.name) if isinstance(declared.target, FileTarget) else declared.target
     return target.claims(declared.fields)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import polars as pl
+import pyarrow as pa
 
 from commerce_assets.activation.arms import HELD_OUT, arms_of
 from commerce_assets.activation.errors import DesiredStateError
@@ -68,7 +69,7 @@ class Eligible:
             found.leave("held_out", agreeing.height - treated.height)
             filled = self._filled(treated)
             found.ranges.add(filled)
-            found.parts.append(fingerprints(filled, self.sync.mapped))
+            found.keep(fingerprints(filled, self.sync.mapped))
             if CANARY_COLUMN in filled.columns:
                 found.marked.append(filled.filter(pl.col(CANARY_COLUMN)).select("record_key"))
         return found
@@ -105,17 +106,22 @@ class Survey:
     ranges: RangeTally
     desired_rows: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
-    parts: list[pl.DataFrame] = field(default_factory=list)
+    parts: list[pa.Table] = field(default_factory=list)
     marked: list[pl.DataFrame] = field(default_factory=list)
 
     def leave(self, reason: str, rows: int) -> None:
         if rows:
             self.skipped[reason] = self.skipped.get(reason, 0) + rows
 
-    @property
-    def wanted(self) -> pl.DataFrame:
-        """`record_key`, `fingerprint`, `is_clean`."""
-        return pl.concat(self.parts)
+    def keep(self, part: pl.DataFrame) -> None:
+        """Keep a slice's keys and fingerprints as a copy of their own: polars' strings are views that would hold the whole slice in memory."""
+        self.parts.append(part.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+    def take_wanted(self) -> pl.DataFrame:
+        """`record_key`, `fingerprint`, `is_clean`; kept no longer."""
+        wanted = pl.DataFrame(pa.concat_tables(self.parts))
+        self.parts = []
+        return wanted
 
     @property
     def canary_keys(self) -> pl.DataFrame | None:

@@ -178,7 +178,7 @@ def _plan(sync: Sync, desired: pl.DataFrame | Desired, ledger: Ledger, destinati
         state = reading.result()
     if eligible.arms is not None:
         state = state.join(eligible.arms.filter(pl.col("arm") == HELD_OUT), on="record_key", how="anti")
-    plan = make_plan(survey.wanted, state, sync.mode)
+    plan = make_plan(survey.take_wanted(), state, sync.mode)
     counts = [plan.count(operation) for operation in ("create", "update", "remove")]
     skipped = {**plan.skipped, **survey.skipped}
     plan = replace(plan, desired_rows=survey.desired_rows, skipped=skipped, estimate=destination.estimate(*counts))

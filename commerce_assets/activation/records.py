@@ -38,6 +38,8 @@ Gate = Literal[
 ]
 """What may stand in the way of a write, by name; each may be overridden once, on record."""
 
+CHANGED_SINCE = "changed since by somebody else"
+"""Why a destination left a record alone that no longer held what was read of it."""
 CANARY_COLUMN = "_canary"
 """Beside the fields of desired records: whether a record is of the part that is written first."""
 CONSENT_COLUMN = "_consents"

@@ -20,7 +20,7 @@ from commerce_assets.activation.errors import UndoError
 from commerce_assets.activation.fingerprint import fingerprint
 from commerce_assets.activation.ledger import Ledger
 from commerce_assets.activation.pauses import pause
-from commerce_assets.activation.records import Change, ConsentCheck, Destination, Fields, Sync, idempotency_key
+from commerce_assets.activation.records import CHANGED_SINCE, Change, ConsentCheck, Destination, Fields, Sync, idempotency_key
 from commerce_assets.activation.tables import CHANGES, RUNS
 
 SAMPLE_ROWS = 5
@@ -91,6 +91,10 @@ def undo(
     started = time.monotonic()
     with ledger.exclusive(sync):
         _refuse_unknown(sync, of_run, ledger)
+        if not destination.can_read:
+            raise UndoError(
+                f"{sync.destination}/{sync.name} cannot be undone: what its destination holds cannot be read; nothing was written"
+            )
         run = _Undo(sync, ledger, destination, requested_by, progress, of_run, consents)
         open_before = ledger.open_intents(sync)
         ledger.start_run(sync, run.run_id, requested_by, kind="undo", of_run=of_run)
@@ -147,7 +151,11 @@ class _Undo(Run):
 
     def end(self, status: str, error: BaseException | None = None) -> None:
         counts = {"desired": sum(self.counts.values()), **self.operations, "unchanged": self.counts["already"]}
-        self.finish(status, counts | {"skipped": self.counts["changed_since"] + self.counts["gone"] + self.tally.gone}, error)
+        self.finish(
+            status,
+            counts | {"skipped": self.counts["changed_since"] + self.counts["gone"] + self.tally.gone + sum(self.tally.left.values())},
+            error,
+        )
 
     @property
     def report(self) -> UndoReport:
@@ -159,7 +167,7 @@ class _Undo(Run):
             changed=sum(self.counts.values()),
             succeeded=self.tally.succeeded,
             already=self.counts["already"],
-            changed_since=self.counts["changed_since"],
+            changed_since=self.counts["changed_since"] + self.tally.left.get(CHANGED_SINCE, 0),
             gone=self.counts["gone"] + self.tally.gone,
             failed=self.tally.failed + self.tally.unknown,
             resolved=self.tally.resolved,

@@ -69,7 +69,8 @@ def load(
     """
     began = time.perf_counter()
     lines, matches = classify(read_lines(file, columns, timezone))
-    weeks = max(0, int((time.time() - int(lines["at"].max() or 0)) // WEEK_SECONDS)) if recent else 0  # type: ignore[arg-type]
+    last = int(lines["at"].max() or 0)  # type: ignore[arg-type]
+    weeks = max(0, (int(time.time()) - last) // WEEK_SECONDS) if recent else 0
     lines = lines.with_columns(pl.col("at") + weeks * WEEK_SECONDS)
     totals = class_totals(lines)
     if sum(total["rows"] for total in totals.values()) != lines.height:

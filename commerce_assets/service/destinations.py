@@ -69,7 +69,9 @@ def _destination(declared: DeclaredSync, settings: Settings, client: "ShopifyCli
     if isinstance(target, HttpTarget):
         from commerce_assets.activation.destinations.http import HttpDestination
 
-        return HttpDestination(target, sync)
+        destination = HttpDestination(target, declared.fields, sync)
+        stack.callback(destination.close)
+        return destination
     assert isinstance(target, SqlTarget)
     from commerce_assets.activation.destinations.sql import SqlDestination
 

@@ -314,6 +314,17 @@ def _counts(members: pl.DataFrame, before: pl.DataFrame) -> dict[tuple[str, str]
     return {(row[0], row[1]): (row[2], row[3], row[4]) for row in counted.sort("destination", "segment").iter_rows()}
 
 
+def known_gids(ledger: Ledger, destination: str = "shopify") -> dict[str, str]:
+    """Segment -> the destination's own id of it, as it was last measured: by it one is found again after it was renamed."""
+    query = (
+        sa.select(SEGMENTS.c.segment, SEGMENTS.c.segment_gid)
+        .where(SEGMENTS.c.destination == destination, SEGMENTS.c.segment_gid.is_not(None))
+        .order_by(SEGMENTS.c.measured_at)
+    )
+    with ledger.engine.connect() as connection:
+        return {row.segment: row.segment_gid for row in connection.execute(query)}
+
+
 def _measured_before(ledger: Ledger) -> datetime | None:
     with ledger.engine.connect() as connection:
         found = connection.execute(sa.select(sa.func.max(SEGMENTS.c.measured_at))).scalar()

@@ -90,4 +90,4 @@ def test_the_life_of_a_sync_on_the_command_line(tmp_path: Path) -> None:
         assert sync("--dry-run")["counts"]["creates"] == CUSTOMERS, "`commerce sync` alone is the push of customer scores"
     unknown = commerce("sync", "plan", "custmer_scores", env=environment, check=False)
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
-    assert "there are customer_scores, product_recommendations" in unknown.stderr
+    assert "there are customer_scores, customer_segments, order_risk, product_recommendations; `commerce sync new" in unknown.stderr

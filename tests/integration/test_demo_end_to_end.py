@@ -26,7 +26,10 @@ def test_the_demo_ends_well(run: tuple[Shop, dict[str, Any]]) -> None:
     assert summary["exit_code"] == 0, summary["progress"][-4000:]
     assert summary["is_ok"]
     assert summary["customers_scored"] > 0
-    assert summary["values_pushed"] > 0
+    assert set(summary["syncs"]) == {
+        f"shopify/{name}" for name in ("customer_scores", "customer_segments", "order_risk", "product_recommendations")
+    }
+    assert all(counts["written"] > 0 and counts["failed"] == 0 for counts in summary["syncs"].values()), summary["syncs"]
     assert summary["tables_built"] > 30
 
 
@@ -72,7 +75,7 @@ def test_control_totals_close(run: tuple[Shop, dict[str, Any]]) -> None:
 def test_scores_are_on_the_storefronts_customers(run: tuple[Shop, dict[str, Any]]) -> None:
     opened, summary = run
     written = opened.storefront_scores()
-    assert len(written) == summary["values_pushed"]
+    assert len(written) == summary["syncs"]["shopify/customer_scores"]["written"]
     lifecycles = {dict(metafields)["lifecycle"] for metafields, _ in written.values()}
     assert lifecycles <= {"new", "active", "at_risk", "lapsed"}
     winback = [tags for _, tags in written.values() if any("lapsed" in tag and "value" in tag for tag in tags)]
@@ -85,7 +88,7 @@ def test_a_second_run_writes_nothing(run: tuple[Shop, dict[str, Any]]) -> None:
     before, marts = opened.customers_updated_at(), opened.marts()
     summary = opened.summary()
     assert summary["exit_code"] == 0, summary["progress"][-4000:]
-    assert summary["values_pushed"] == 0
+    assert {name: counts["written"] for name, counts in summary["syncs"].items()} == dict.fromkeys(summary["syncs"], 0)
     assert opened.customers_updated_at() == before
     assert {name: rows for name, (rows, _) in opened.marts().items()} == {name: rows for name, (rows, _) in marts.items()}
 

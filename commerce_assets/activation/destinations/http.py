@@ -218,7 +218,7 @@ class HttpDestination:
             raise DestinationUnavailableError(
                 f"{self._shown}: reading a record was answered with {answer.status} again and again; run again"
             )
-        content = parsed(answer.content) if answer.status in self.target.statuses.ok else None
+        content = parsed(answer.content) if 200 <= answer.status < 300 else None
         if not isinstance(content, dict | list):
             raise DestinationError(
                 f"{self._shown}: reading a record was answered with {answer.status}, not with its JSON: correct `read` or the headers"
@@ -309,10 +309,10 @@ class HttpDestination:
         limit = self.target.batch_bytes
         batch, size = list[_Row](), around
         for row in rows:
-            length = len(row.payload or b"") + 1
+            length = len(row.payload or b"") + bool(batch)  # the comma before it
             if batch and (len(batch) >= sender.batch_rows or (limit is not None and size + length > limit)):
                 yield _Job(sender, tuple(batch))
-                batch, size = [], around
+                batch, size, length = [], around, length - 1
             batch.append(row)
             size += length
         if batch:

@@ -100,8 +100,8 @@ class Wire:
         may_be_taken = False
         answer: Answer | NoAnswer
         for attempt in range(1, retries.attempts + 1):
-            self.pace.take()
-            answer = self._once(method, url, body, self.headers(body, idempotency_key), operation)
+            with self.pace.call():
+                answer = self._once(method, url, body, self.headers(body, idempotency_key), operation)
             if isinstance(answer, NoAnswer):
                 may_be_taken |= answer.was_sent
                 answer = NoAnswer(may_be_taken, answer.reason)

@@ -44,7 +44,7 @@ from commerce_assets.activation.destinations.shopify_mapping import (
     canonical,
 )
 from commerce_assets.activation.errors import DestinationError, DestinationUnavailableError
-from commerce_assets.activation.records import Change, Estimate, Fields, Meter, RowResult
+from commerce_assets.activation.records import CHANGED_SINCE, Change, Estimate, Fields, Meter, RowResult
 
 __all__ = [
     "BulkLine",
@@ -70,7 +70,6 @@ FAILED_CALLS_IN_A_ROW = 3
 MESSAGE_LIMIT = 200
 SETTLE_SECONDS = 24 * 3600.0
 HELD_BY_ANOTHER = "held by somebody else"
-CHANGED_SINCE = "changed since by somebody else"
 THERE_ALREADY = "already there"
 """As the engine says it of records that it looked at itself."""
 _WHY = {

@@ -108,7 +108,7 @@ class SignOptions(Declared):
 
 
 class RetryOptions(Declared):
-    """Calls that are repeated: those answered with a status in statuses.retry, and those that got no answer where repeating does no harm."""
+    """Calls that are sent again: those answered with a status in statuses.retry, and those that got no answer where repeating does no harm."""
 
     attempts: int = Field(5, ge=1, le=20, description="Calls in all.")
     base_seconds: float = Field(0.5, gt=0, le=60, description="The first pause is a random share of this; it doubles each time.")
@@ -129,7 +129,7 @@ class StatusOptions(Declared):
     """What a status means; any other refuses the call."""
 
     ok: tuple[int, ...] = Field((200, 201, 202, 204), description="Taken.")
-    retry: tuple[int, ...] = Field((408, 425, 429, 500, 502, 503, 504), description="To be sent again.")
+    retry: tuple[int, ...] = Field((408, 425, 429, 500, 502, 503, 504), description="To be sent again, under the same key.")
     gone: tuple[int, ...] = Field((404, 410), description="One call a record: it is not there and cannot be made by writing it.")
     exists: tuple[int, ...] = Field((409, 412), description="One call a record, mode insert_only: it is there already.")
 
@@ -211,7 +211,7 @@ class HttpTarget(Target, _Call):
     identifiers: tuple[str, ...] = Field(
         (),
         description="Fields by which the receiver knows the record, such as email: other syncs may send them too, one of them needs a value, and "
-        "a removal does not clear them.",
+        "neither a null nor a removal clears them.",
     )
     remove: RemoveOptions | None = Field(None, description="How removals are sent; by default as a write in which every field is null.")
     removals: Literal["send", "skip"] = Field("send", description="skip: the receiver takes no removals; they are counted as skipped.")

@@ -50,11 +50,12 @@ def _segments(upstream: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     def segments(storefront: Storefront) -> dg.MaterializeResult:
         from commerce_assets.activation.destinations.shopify_segments import ShopifySegments
         from commerce_assets.activation.ledger import Ledger
-        from commerce_assets.service.segments import disagreeing, measure
+        from commerce_assets.service.segments import disagreeing, known_gids, measure
 
         settings = load_settings()
         with storefront.client() as client, Ledger(settings.ops_url) as ledger:
-            measured = measure(settings, ledger, ShopifySegments(client).ensure)
+            known = known_gids(ledger)
+            measured = measure(settings, ledger, lambda segments: ShopifySegments(client).ensure(segments, known))
         apart = disagreeing(measured)
         return dg.MaterializeResult(
             metadata={"dagster/row_count": len(measured), "segments": dg.MetadataValue.md(_table(measured))},
