@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     syncs_root: Path = Field(
         PROJECT_ROOT / "commerce_assets" / "defs" / "activation", description="Folder below which syncs are declared, a defs.yaml each."
     )
+    alert_url: SecretStr | None = Field(
+        None, description='Where a shut gate is told, as JSON {"text": …}: an incoming webhook of Slack, Teams or Mattermost.'
+    )
     undo_days: int = Field(30, ge=0, description="Days for which a push can be undone: what customers held before is kept so long.")
     published_versions_kept: int = Field(3, ge=1, description="Published warehouse files kept for rollback.")
 

@@ -63,6 +63,7 @@ def push_asset(declared: DeclaredSync, gate_before: Callable[[Sequence[dg.AssetK
     def pushed(context: dg.AssetExecutionContext, config: PushConfig, storefront: Storefront, warehouse: Warehouse) -> Iterator[Any]:
         from commerce_assets.activation.errors import CanaryStoppedError, GuardTrippedError, PlanDiffersError, SyncPausedError
         from commerce_assets.activation.guards import Tripped
+        from commerce_assets.service.alerts import alert
 
         upstream = [Tripped("upstream_checks", str(obstacle)) for obstacle in gate_before([model]).obstacles(context.instance)]
         try:
@@ -78,6 +79,7 @@ def push_asset(declared: DeclaredSync, gate_before: Callable[[Sequence[dg.AssetK
             )
         except (GuardTrippedError, CanaryStoppedError) as error:
             gates = list(error.gates) if isinstance(error, GuardTrippedError) else ["canary"]
+            alert(load_settings(), f"push of {declared.title} stopped ({', '.join(gates)}): {error}")
             yield dg.AssetCheckResult(
                 passed=False,
                 check_name=GATES,
