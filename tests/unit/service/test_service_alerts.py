@@ -52,5 +52,5 @@ def test_without_an_address_or_a_listener_nothing_breaks_and_no_secret_is_logged
     with caplog.at_level(logging.WARNING):
         assert not alert(load_settings(), "push of loyalty stopped")
     assert "push of loyalty stopped" in caplog.text
-    assert "hooks" not in caplog.text
-    assert "hooks" not in repr(load_settings())
+    assert "/hooks/token" not in caplog.text
+    assert "/hooks/token" not in repr(load_settings())
