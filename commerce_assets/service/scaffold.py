@@ -71,7 +71,7 @@ def new_sync(
     target = TARGETS[kind] % name if "%s" in TARGETS[kind] else TARGETS[kind]
     words: dict[str, Any] = {"name": name, "model": model, "relation": relation, "fields": fields, "owner": owner, "component": COMPONENT}
     words |= {"description": description, "target": target, "key": "customer_gid", "mode": "mirror", "consent": kind in ("file", "http")}
-    texts = [_template(f"{part}.jinja").render(words) + "\n" for part in ("sync_defs.yaml", "sync_model.sql", "sync_model.yml")]
+    texts = [_template(f"{part}.jinja").render(words) + "\n" for part in ("sync_defs_yaml", "sync_model_sql", "sync_model_yml")]
     for path, text in zip(files, texts, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
