@@ -1,9 +1,10 @@
-"""What the storefront should hold, against what the ledger says it holds: plan, apply, receipts, undo.
+"""What a destination should hold, against what the ledger says it holds: plan, gates, apply, receipts, undo.
 
-Belongs here: the engine (`fingerprint`, `plan`, `ledger`, `engine`), what is done beside pushes (`plans`, `pauses`, `undo`, `resync`), the
-syncs there are (`syncs`), destinations behind one protocol, and what each sync
-maps to what. Does not belong here: Dagster, computing scores, how a storefront is reached (its client is handed in).
+Belongs here: syncs as they are declared (`declarations`, `targets`) and how rows become records (`mapping`, `audiences`); the engine
+(`desired`, `fingerprint`, `plan`, `guards`, `ledger`, `engine`); who is not written (`arms`, `sampling`); what is done beside pushes (`plans`,
+`pauses`, `overrides`, `undo`, `resync`); segments (`segments…`); destinations behind one protocol. Does not belong here: Dagster, computing
+scores, how a storefront is reached (its client is handed in), reading the warehouse (service).
 
-An order's way through: `customer_scores.push_customer_scores` maps the desired frame, `engine.push` resolves what an earlier
-run left open, plans the difference, and for each chunk writes intents, calls the destination, and writes outcomes.
+A record's way through: `mapping.as_records` makes text of a row, `engine.push` resolves what an earlier run left open, plans the difference,
+passes the gates, and for each chunk asks for consent, writes intents, calls the destination, and writes outcomes.
 """

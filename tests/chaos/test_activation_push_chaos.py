@@ -1,11 +1,13 @@
 """A push killed by SIGKILL in the middle, and run again: the same final state, and no value written twice."""
 
+import json
 import re
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import activation_push
+import polars as pl
 import pytest
 from activation_push import (
     client_of,
@@ -101,3 +103,47 @@ def test_killed_pushes_end_in_the_same_state_and_write_nothing_twice(tmp_path: P
         runs = ledger_frames(ledger_url)["activation_runs"]
         assert runs["status"].to_list().count("interrupted") == len(KILLS[path])
         assert runs["resolved_count"].sum() == left_open, "a run that is killed keeps no count, the last one does"
+
+
+FAULTS = [
+    {"kind": "http_503", "rate": 0.03, "times": 8},
+    {"kind": "throttled", "rate": 0.02, "times": 4},
+    {"kind": "cut_connection", "rate": 0.05, "match": "mutation", "times": 12},
+    {"kind": "slow", "rate": 0.02, "seconds": 0.3, "times": 10},
+]
+"""A cut answer to a mutation: the shop did it, and nobody heard of it."""
+
+
+def test_kills_among_faults_and_refused_rows_end_in_the_wanted_state(tmp_path: Path) -> None:
+    """Not each value once: a call whose answer was cut is repeated, which sets what is set already."""
+    ledger_url = f"sqlite:///{tmp_path / 'ops.sqlite'}"
+    fill_with_customers(tmp_path / "store", 120)
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps({"seed": 5, "faults": FAULTS}))
+    with (
+        running_sandbox(tmp_path / "store", "--plan", "plus", "--faults", str(faults)) as sandbox,
+        client_of(sandbox.url) as client,
+        closing(HoldingProxy(sandbox.url)) as proxy,
+        Ledger(ledger_url) as book,
+    ):
+        merchants_tags = {key: set(customer["tags"]) for key, customer in customers_of(client).items()}
+        scores = wanted_scores(merchants_tags)
+        for where in (("metafieldsSet", 3, "after"), ("tagsAdd", 60, "before")):
+            kill_at(proxy, Hold(*where), [activation_push.__file__, proxy.url, ledger_url, "direct", str(tmp_path)])
+        assert book.count_open_intents(SYNC) > 0
+
+        refused = scores["customer_gid"][7]
+        too_long = pl.when(pl.col("customer_gid") == refused).then(pl.lit("x" * 70_000)).otherwise("rfm_segment")
+        with client_of(proxy.url) as pusher:
+            report = push_scores(pusher, scores.with_columns(rfm_segment=too_long), ledger_url, "direct", tmp_path)
+            assert (report.failed, report.unknown) == (1, 0)
+            report = push_scores(pusher, scores, ledger_url, "direct", tmp_path)
+        assert (report.succeeded, report.failed, report.unknown) == (1, 0, 0)
+        final = customers_of(client)
+        for row in scores.iter_rows(named=True):
+            customer = final[row["customer_gid"]]
+            assert metafields_of(customer)["commerce.rfm_segment"] == row["rfm_segment"]
+            assert set(customer["tags"]) == merchants_tags[row["customer_gid"]] | set(row["lifecycle_tags"])
+        assert book.open_intents(SYNC) == []
+        with client_of(proxy.url) as pusher:
+            assert push_scores(pusher, scores, ledger_url, "direct", tmp_path).planned == 0
