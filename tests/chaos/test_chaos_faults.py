@@ -191,7 +191,7 @@ def test_a_truncated_result_was_fetched_anew(passing: dict[str, Seen]) -> None:
 
 def test_refused_tokens_were_renewed(passing: dict[str, Seen]) -> None:
     disturbed = passing["disturbed"]
-    clients = disturbed.loads + 2  # beside the pulls: the question for the first order, and the push
+    clients = disturbed.loads + 4  # beside the pulls: the question for the first order, two syncs, the segments
     assert disturbed.tokens == clients + len(EXPIRED_TOKENS)
 
 

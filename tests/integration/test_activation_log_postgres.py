@@ -36,7 +36,7 @@ def copied(books: Books) -> dict[str, list[dict[str, object]]]:
         connection.execute(tables.CHANGES.update().where(tables.CHANGES.c.outcome.is_(None)), {"outcome": "failed", "resolved_at": NOW})
     books.run("r2", kind="undo", of_run="r1")
     books.change("r2", 1)
-    take_activation_log(books.settings, {("shopify", "customer_scores"): 0.1})
+    take_activation_log(books.settings)
     snapshots.take_event_log(books.settings, NOW)
     lake = books.settings.lake_root
     pushes = {name: snapshots.read(lake, name).to_dicts() for name in ("push_runs", "pushes")}

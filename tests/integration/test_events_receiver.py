@@ -278,14 +278,20 @@ def test_when_the_writer_died_it_says_so(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_deliveries_side_by_side_are_all_stored_once(receiver: RunningReceiver) -> None:
+    async def deliver(client: httpx.AsyncClient, body: bytes) -> int:
+        """As the shop does: a refusal, here because this machine is too busy to send a body in time, is delivered again."""
+        status = 0
+        for _ in range(8):
+            headers = webhook_headers(body, webhook_id=f"s{body!r}")
+            status = (await client.post(f"{receiver.url}/webhooks/shopify", content=body, headers=headers)).status_code
+            if status != 408:
+                break
+        return status
+
     async def deliver_all() -> list[int]:
         async with httpx.AsyncClient(limits=httpx.Limits(max_connections=16)) as client:
             bodies = [json.dumps({"id": number}).encode() for number in range(1, 61)] * 2
-            requests = [
-                client.post(f"{receiver.url}/webhooks/shopify", content=body, headers=webhook_headers(body, webhook_id=f"s{body!r}"))
-                for body in bodies
-            ]
-            return [answer.status_code for answer in await asyncio.gather(*requests)]
+            return await asyncio.gather(*(deliver(client, body) for body in bodies))
 
     before = receiver.inbox.last_seq()
     assert set(asyncio.run(deliver_all())) == {200}
