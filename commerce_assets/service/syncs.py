@@ -3,7 +3,6 @@
 Pushes run as Dagster assets (defs/activation), which bring along what only Dagster knows: whether checks upstream are green.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import sqlalchemy as sa
+import yaml
 
 from commerce_assets.activation.declarations import DeclaredSync, PlacedSync, read_syncs, refuse_shared_fields
 from commerce_assets.activation.declarations import sync_named as named_in
@@ -125,12 +125,19 @@ def _of_segments(project_dir: Path) -> list[PlacedSync]:
     """The syncs that segments.yml asks for by itself: of segments that are sent elsewhere than to the storefront."""
     path = project_dir / "segments.yml"
     # Reading conditions means loading a SQL parser: only where there is a reason to.
-    if not path.exists() or not re.search(r"^\s*-\s*\{?\s*(file|http)\s*:", path.read_text(encoding="utf-8"), re.MULTILINE):
+    if not path.exists() or not _sends_elsewhere(yaml.safe_load(path.read_text(encoding="utf-8"))):
         return []
     from commerce_assets.activation.segments import read_segments
     from commerce_assets.activation.segments_syncs import declarations_of
 
     return declarations_of(read_segments(project_dir))
+
+
+def _sends_elsewhere(written: Any) -> bool:
+    """Whether a segment names another destination than the storefront; what is wrong with the file, its reader says."""
+    segments = written.get("segments") if isinstance(written, dict) else None
+    of_all = [one.get("send_to") for one in segments if isinstance(one, dict)] if isinstance(segments, list) else []
+    return any(not isinstance(one, str) for send_to in of_all if isinstance(send_to, list) for one in send_to)
 
 
 def sync_named(settings: Settings, name: str) -> DeclaredSync:

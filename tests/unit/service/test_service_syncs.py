@@ -150,3 +150,25 @@ def test_the_marts_to_scaffold_from_have_their_columns_described() -> None:
 
 def test_shipped_syncs_do_not_write_one_field_twice() -> None:
     assert set(declared_syncs(load_settings())) >= {"customer_scores", "customer_segments", "order_risk", "product_recommendations"}
+
+
+@pytest.mark.parametrize(
+    ("send_to", "expected"),
+    [
+        ("[shopify]", []),
+        ("[shopify, {file: {folder: audiences}}]", ["segment_big_file"]),
+        ("\n      - file: {folder: audiences}", ["segment_big_file"]),
+    ],
+)
+def test_a_segment_that_is_sent_elsewhere_is_a_sync_of_its_own(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, send_to: str, expected: list[str]
+) -> None:
+    project = tmp_path / "dbt_project"
+    project.mkdir()
+    (project / "models").symlink_to(DBT / "models")
+    (project / "segments.yml").write_text(
+        "# file: {folder: this is a comment}\nsegments:\n  - name: big\n    title: Big\n    description: Big ones.\n"
+        f"    owner: team:crm\n    where: c.order_count >= 2\n    consent: email\n    send_to: {send_to}\n"
+    )
+    monkeypatch.setattr("commerce_assets.service.syncs.PROJECT_ROOT", tmp_path)
+    assert [name for name in declared_syncs(load_settings()) if name.startswith("segment_")] == expected
