@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, MODEL, BASELINE, GOOD, BAD = "#2f3542", "#2f6fde", "#9aa3b2", "#2f9e63", "#d64545"
+LEGEND_INSIDE = 4
+"""Names that find room between the lines; more stand beside the plot."""
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 5.6, 3.2, 80
 
 
@@ -44,7 +46,10 @@ def drawing(title: str, x: str, y: str, *, height_inches: float = HEIGHT_INCHES)
     yield drawn
     handles, _ = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(fontsize=7, frameon=False)
+        if len(handles) > LEGEND_INSIDE:
+            figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+        else:
+            axes.legend(fontsize=7, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     drawn.png = buffer.getvalue()
