@@ -16,10 +16,8 @@ REQUIRED_SCOPES = (
     "read_inventory",
     "read_locations",
     "read_customers",
-    "write_customers",
-    "write_products",
 )
-"""What the main job needs. `read_all_orders` adds orders older than 60 days (approved by Shopify); reported, not required."""
+"""What reading needs; syncs add what they write. `read_all_orders` adds orders older than 60 days (approved by Shopify); reported, not required."""
 STOCK_SCOPES = ("write_inventory",)
 """What pushing a warehouse's numbers needs."""
 MINIMUM_FREE_BYTES = 2 * 1024**3
@@ -55,6 +53,19 @@ def render(findings: list[Finding]) -> str:
         if finding.advice:
             lines.append(f"      {'':<{width}}  -> {finding.advice}")
     return "\n".join(lines)
+
+
+def _scopes_of_syncs(settings: Settings) -> tuple[str, ...]:
+    """What the declared syncs write to the shop, those left to people aside."""
+    from commerce_assets.activation.destinations.shopify_mapping import mapping_of
+    from commerce_assets.activation.targets import ShopifyTarget
+    from commerce_assets.service.syncs import declared_syncs
+
+    declared = [placed.declared for placed in declared_syncs(settings).values()]
+    ours = [one for one in declared if isinstance(one.target, ShopifyTarget) and one.automation != "manual"]
+    needed = {scope for one in ours for scope in mapping_of(one).owner.scopes}
+    # What reads older orders is reported, not required: Shopify approves it.
+    return tuple(sorted(needed - {"read_all_orders", *REQUIRED_SCOPES}))
 
 
 def _python() -> Finding:
@@ -127,7 +138,7 @@ def _reach(settings: Settings) -> Iterator[Finding]:
         "" if is_same else f"{settings.shopify_api_version} is not supported by the shop: set SHOPIFY_API_VERSION to a supported version"
     )
     yield Finding("API version", is_same, f"asked {settings.shopify_api_version}, answered {state.version_answered}", advice)
-    missing = missing_scopes(state.scopes, (*REQUIRED_SCOPES, *(STOCK_SCOPES if settings.wms_secret else ())))
+    missing = missing_scopes(state.scopes, (*REQUIRED_SCOPES, *_scopes_of_syncs(settings), *(STOCK_SCOPES if settings.wms_secret else ())))
     yield Finding("scopes", not missing, ", ".join(sorted(state.scopes)), f"grant the app: {', '.join(missing)}" if missing else "")
     if missing_scopes(state.scopes, ("read_all_orders",)):
         yield Finding("order history", True, "last 60 days only", "request read_all_orders from Shopify for older orders")

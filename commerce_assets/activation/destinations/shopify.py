@@ -73,7 +73,6 @@ HELD_BY_ANOTHER = "held by somebody else"
 THERE_ALREADY = "already there"
 """As the engine says it of records that it looked at itself."""
 _WHY = {
-    "read_all_orders": "; without it an order older than 60 days reads as if it had been deleted",
     "read_customers": "; customers also need access to protected customer data, level 1",
 }
 STALE = frozenset({"STALE_OBJECT", "INVALID_COMPARE_DIGEST"})

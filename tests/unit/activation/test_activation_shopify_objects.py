@@ -114,10 +114,9 @@ def test_scopes_that_are_missing_are_problems_each_with_what_to_do() -> None:
     shop = FakeShop()
     assert ShopifyOrders(shop, ORDER).problems() == []
     shop.scopes = ["write_customers", "read_orders"]
-    missing = ShopifyOrders(shop, ORDER).problems()
-    assert [scope in text for scope, text in zip(("write_orders", "read_all_orders"), missing, strict=True)] == [True, True]
-    assert all("tick it in the app's configuration" in text for text in missing)
-    assert "60 days" in missing[1]
+    (missing,) = ShopifyOrders(shop, ORDER).problems()
+    assert "write_orders" in missing
+    assert "tick it in the app's configuration" in missing
     assert len(ShopifyProducts(shop, PRODUCTS).problems()) == 2
 
 
