@@ -138,7 +138,9 @@ def test_kills_among_faults_and_refused_rows_end_in_the_wanted_state(tmp_path: P
             report = push_scores(pusher, scores.with_columns(rfm_segment=too_long), ledger_url, "direct", tmp_path)
             assert (report.failed, report.unknown) == (1, 0)
             report = push_scores(pusher, scores, ledger_url, "direct", tmp_path)
-        assert (report.succeeded, report.failed, report.unknown) == (1, 0, 0)
+        # Nothing is left to do where a killed run had written the customer already: what was refused had changed nothing.
+        assert (report.failed, report.unknown) == (0, 0)
+        assert report.succeeded <= 1
         final = customers_of(client)
         for row in scores.iter_rows(named=True):
             customer = final[row["customer_gid"]]

@@ -1,6 +1,7 @@
 """Pushes as assets: what only a person can change fails at once, without a retry, names its gate in a failed check, and writes nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def no_receipts_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "standing_gates", standing)
 
 
+class NoShop:
+    """Nobody answers, and at once: the real client would try again for a while."""
+
+    def execute(self, text: str, variables: object = None, *, idempotent: bool = False) -> dict[str, object]:
+        raise ConnectionError("nobody answers")
+
+
+class Unreachable(Storefront):
+    """A shop that is not there."""
+
+    @contextmanager
+    def client(self) -> Iterator[NoShop]:  # type: ignore[override]
+        yield NoShop()
+
+
 def run(data_root: Path, *, upstream: Sequence[str] = (), **config: str) -> dg.ExecuteInProcessResult:
     """The push, with obstacles upstream as given; the shop is never reached."""
 
@@ -58,7 +74,7 @@ def run(data_root: Path, *, upstream: Sequence[str] = (), **config: str) -> dg.E
     return dg.materialize(
         [push_asset(CUSTOMER_SCORES, lambda _: Standing(()))],
         resources={
-            "storefront": Storefront(base_url="http://127.0.0.1:9", api_version="2026-10"),
+            "storefront": Unreachable(base_url="http://127.0.0.1:9", api_version="2026-10"),
             "warehouse": Warehouse(build_path=str(data_root / "build.duckdb")),
             "lake": LakeFolder(root=str(data_root / "lake"), max_reject_rate=0.05),
         },
