@@ -99,12 +99,15 @@ class ScoreJob:
     may_be_empty: bool = False
     max_drift: float | None = None
     """Bound of its own; default COMMERCE_SCORES_MAX_DRIFT."""
+    tolerance: float = 0.0
+    """How much worse than its baseline it may be, relative to it, where the backtest cannot tell finer."""
 
     def bounds(self, settings: Settings) -> Bounds:
         return Bounds(
             max_input_age=timedelta(hours=settings.scores_max_input_age_hours),
             max_drift=self.max_drift if self.max_drift is not None else settings.scores_max_drift,
             may_be_empty=self.may_be_empty,
+            tolerance=self.tolerance,
         )
 
 
