@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     replenishment_policies: Path | None = Field(
         None, description="CSV of lead times, service levels, packs and minimum orders by SKU; what it does not say, the defaults do."
     )
+    calendar_events: Path | None = Field(
+        None, description="CSV of the shop's own days (name, from_on, to_on): holidays, sales, closures, which daily anomalies then expect."
+    )
     chargeback_tags: str = Field("chargeback", description="Order tags, joined by commas, that say an order was charged back.")
     review_capacity_rate: float = Field(0.02, gt=0, le=1, description="Share of orders that people can review for risk.")
     bulk_push_threshold: int | None = Field(

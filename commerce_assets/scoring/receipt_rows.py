@@ -1,4 +1,8 @@
-"""Receipts as rows: how they lie in the lake and are published (`scores.receipts`, `scores.receipt_folds`), and what is read back of them."""
+"""Receipts as rows: how they lie in the lake and are published (`scores.receipts`, `scores.receipt_folds`), and what is read back of them.
+
+The receipts of a score stand in the order in which they were made. That order says which is the newest, not their moments: a clock that was
+ahead once would otherwise have the last word for as long as it was ahead.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -58,6 +62,7 @@ class Accepted:
     as_of_on: date
     scored_at: datetime
     valid_until: datetime
+    rows: int
     monitored: Mapping[str, float]
 
 
@@ -82,26 +87,30 @@ def fold_rows(receipt: Receipt) -> pl.DataFrame:
     return named.select(pl.col(name).cast(dtype) for name, dtype in FOLD_SCHEMA.items())
 
 
+def as_written_now(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Receipts or folds that another version of this code kept, in today's columns: null where it knew none, without what only it knew."""
+    return rows.select((pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in schema.items())
+
+
 def last_accepted(receipts: pl.DataFrame) -> Accepted | None:
     """The newest accepted of one score's receipts."""
-    found = receipts.filter("is_accepted").sort("scored_at", "receipt_id").tail(1)
-    return next(accepted_receipts(found), None)
+    return next(accepted_receipts(receipts.filter("is_accepted").tail(1)), None)
 
 
 def accepted_receipts(receipts: pl.DataFrame) -> Iterator[Accepted]:
     """Every accepted one, in the order given."""
     for row in receipts.filter("is_accepted").iter_rows(named=True):
         about = {name: row[name] for name in ("receipt_id", "score", "version", "as_of_on", "scored_at", "valid_until")}
-        figures = {name: value for name, value in json.loads(row["monitored"]).items() if value is not None}
-        yield Accepted(**about, monitored=figures)
+        figures = {name: value for name, value in json.loads(row["monitored"] or "{}").items() if value is not None}
+        yield Accepted(**about, rows=row["row_count"] or 0, monitored=figures)
 
 
 def monitored_figures(receipts: pl.DataFrame, last: int) -> pl.DataFrame:
     """scored_at, figure, value, is_accepted of the last receipts of one score: what drift is looked for in."""
     rows = [
         (row["scored_at"], name, float(value), row["is_accepted"])
-        for row in receipts.sort("scored_at", "receipt_id").tail(last).iter_rows(named=True)
-        for name, value in json.loads(row["monitored"]).items()
+        for row in receipts.tail(last).iter_rows(named=True)
+        for name, value in json.loads(row["monitored"] or "{}").items()
         if value is not None
     ]
     schema = {"scored_at": _INSTANT, "figure": pl.String(), "value": pl.Float64(), "is_accepted": pl.Boolean()}
@@ -110,13 +119,12 @@ def monitored_figures(receipts: pl.DataFrame, last: int) -> pl.DataFrame:
 
 def with_receipt(receipts: pl.DataFrame, added: pl.DataFrame) -> pl.DataFrame:
     """The receipts of one score with one more; the oldest go, the last accepted one never does."""
-    every = pl.concat([receipts, added]).sort("scored_at", "receipt_id")
-    newest = every.tail(KEPT_RECEIPTS)
-    accepted = every.filter("is_accepted").tail(1)
-    return pl.concat([accepted, newest]).unique("receipt_id", keep="first").sort("scored_at", "receipt_id")
+    every = pl.concat([receipts, added])
+    kept = pl.concat([every.filter("is_accepted").tail(1), every.tail(KEPT_RECEIPTS)])["receipt_id"].unique()
+    return every.filter(pl.col("receipt_id").is_in(kept.implode()))
 
 
 def with_folds(folds: pl.DataFrame, added: pl.DataFrame, receipts: pl.DataFrame) -> pl.DataFrame:
     """The folds of one score with those of one more run; kept for the newest receipts."""
-    kept = receipts.sort("scored_at", "receipt_id").tail(KEPT_FOLDS)["receipt_id"]
+    kept = receipts.tail(KEPT_FOLDS)["receipt_id"]
     return pl.concat([folds, added]).filter(pl.col("receipt_id").is_in(kept.implode()))

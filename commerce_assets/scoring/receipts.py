@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol
 
 import polars as pl
 
+Better = Literal["lower", "higher", "nearer"]
+"""`nearer`: the baseline is an aim to be met, such as the nominal share of an interval, and no rival; no gate is of this kind."""
 MIN_FOLDS = 3
 """Folds a walk-forward backtest has where history allows for them."""
 
@@ -54,7 +56,7 @@ class Fold:
     value: float
     baseline: str
     baseline_value: float
-    better: Literal["lower", "higher"]
+    better: Better
     is_gate: bool = False
     """Whether the model has to be at least as good as its baseline here, over all folds, for the score to be used."""
 
@@ -98,7 +100,7 @@ class Receipt:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; moments as ISO 8601 text, numbers that are none (NaN, infinite) as null."""
-        return _jsonable(asdict(self))
+        return jsonable(asdict(self))
 
     def to_json(self) -> str:
         return json.dumps(self.as_dict(), sort_keys=True)
@@ -124,7 +126,7 @@ class Bounds:
     min_rate_drift: float = 0.1
     """Absolute change of a monitored share (`…_rate`) below which it is no drift: one in a hundred becomes two in a hundred by chance."""
     min_drift_rows: int = 200
-    """Rows of a score below which its figures are not watched: a shop's first customers double within a week."""
+    """Rows of a score below which, now and before, its figures are not watched: a shop's first customers double within a week."""
     tolerance: float = 0.0
     """How much worse than its baseline a gate's mean over the folds may be, relative to the baseline."""
     may_be_empty: bool = False
@@ -137,6 +139,8 @@ class Before(Protocol):
     def version(self) -> str: ...
     @property
     def as_of_on(self) -> date: ...
+    @property
+    def rows(self) -> int: ...
     @property
     def monitored(self) -> Mapping[str, float]: ...
 
@@ -152,10 +156,19 @@ class Verdict:
         return not self.reasons
 
 
-def judge(receipt: Receipt, rows: pl.DataFrame, before: Before | None, bounds: Bounds, now: datetime) -> Verdict:
-    """The verdict on a run of a score, given the receipt accepted `before` it (None: the first)."""
+def judge(
+    receipt: Receipt,
+    rows: pl.DataFrame,
+    before: Before | None,
+    bounds: Bounds,
+    now: datetime,
+    *,
+    beside: Mapping[str, pl.DataFrame] | None = None,
+) -> Verdict:
+    """The verdict on a run of a score, given the receipt accepted `before` it (None: the first); `beside`: tables that are kept with its rows."""
     reasons = [
         *_unusable_rows(receipt, rows, bounds),
+        *(f"{name}: {reason}" for name, table in (beside or {}).items() for reason in _not_finite(table)),
         *([] if receipt.is_converged else [f"{receipt.model} did not converge: look at the input's rows and dates, then score again"]),
         *_stale_inputs(receipt, bounds, now),
         *_worse_than_baseline(receipt, bounds),
@@ -226,6 +239,19 @@ def package_versions(*names: str) -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
+def jsonable(value: Any) -> Any:
+    """What strict JSON can hold, by ISO 8601 and with null for a number that is none (NaN, infinite)."""
+    if isinstance(value, Mapping):
+        return {str(name): jsonable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(part) for part in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
 @cache
 def _source(file: str) -> bytes:
     return Path(file).read_bytes()
@@ -234,6 +260,10 @@ def _source(file: str) -> bytes:
 def _unusable_rows(receipt: Receipt, rows: pl.DataFrame, bounds: Bounds) -> list[str]:
     if rows.is_empty():
         return [] if bounds.may_be_empty else [f"{receipt.score} has no rows: {_excluded_in_words(receipt)}"]
+    return _not_finite(rows)
+
+
+def _not_finite(rows: pl.DataFrame) -> list[str]:
     floats = [name for name, dtype in rows.schema.items() if dtype.is_float()]
     bad = rows.select((~pl.col(floats).is_finite()).sum()).row(0, named=True) if floats else {}
     return [f"{count:,} rows have no finite {name}: never to be pushed" for name, count in bad.items() if count]
@@ -256,15 +286,21 @@ def _worse_than_baseline(receipt: Receipt, bounds: Bounds) -> list[str]:
     for metric, (value, baseline, better, name) in gate_figures(receipt.backtest).items():
         slack = bounds.tolerance * abs(baseline)
         is_worse = value > baseline + slack if better == "lower" else value < baseline - slack
-        if is_worse or not math.isfinite(value):
-            reasons.append(f"{metric} is {value:.4g}, worse than the {baseline:.4g} of {name} over the backtest's folds")
+        if is_worse or not (math.isfinite(value) and math.isfinite(baseline)):
+            against = "worse than" if is_worse else "not to be held against"
+            reasons.append(f"{metric} is {value:.4g}, {against} the {baseline:.4g} of {name} over the backtest's folds")
     return reasons
 
 
 def _drift(receipt: Receipt, before: Before | None, bounds: Bounds) -> list[str]:
-    if before is None or before.version != receipt.version or receipt.rows < bounds.min_drift_rows:
+    if before is None or before.version != receipt.version or max(receipt.rows, before.rows) < bounds.min_drift_rows:
         return []
     reasons = []
+    if not receipt.rows and math.isfinite(bounds.max_drift):
+        reasons.append(
+            f"no row is left of the {before.rows:,} of {before.as_of_on}: {_excluded_in_words(receipt)}; "
+            "see whether the data or the shop changed, then accept it with accept_drift"
+        )
     for name, now in receipt.monitored.items():
         then = before.monitored.get(name)
         if then is None or not math.isfinite(now):
@@ -281,15 +317,3 @@ def _drift(receipt: Receipt, before: Before | None, bounds: Bounds) -> list[str]
 
 def _excluded_in_words(receipt: Receipt) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in receipt.excluded.items()) or "its input is empty"
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _jsonable(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(part) for part in value]
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

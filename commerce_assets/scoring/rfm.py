@@ -265,7 +265,7 @@ def _reasons() -> pl.Expr:
 def _vip_thresholds(customers: pl.DataFrame, vip_value_share: float) -> pl.DataFrame:
     """A currency's smallest value that is still a VIP's, and its lower median."""
     # Whole units of the fourth decimal: sums of integers do not depend on the order of the rows.
-    units = customers.select("currency_code", _units=(pl.col("monetary_amount") * 10_000).cast(pl.Int64))
+    units = customers.select("currency_code", _units=(pl.col("monetary_amount") * 10_000).cast(pl.Int128))
     lines = []
     for currency in units["currency_code"].unique().sort():
         values = units.filter(pl.col("currency_code") == currency)["_units"].sort(descending=True)

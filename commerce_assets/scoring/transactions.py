@@ -11,6 +11,8 @@ import polars as pl
 from commerce_assets.scoring.errors import ScoringError
 
 MONEY = pl.Decimal(18, 4)
+LARGEST_AMOUNT = 10_000_000_000_000
+"""Of what a customer's sales come to, in either direction: room in MONEY for two of them, so that one absurd row does not stop a score."""
 
 ORDER_COLUMNS: dict[str, str] = {
     "order_id": "Order id.",
@@ -30,7 +32,8 @@ _ORDER_VERSION = ("order_id", "ordered_on", "net_amount", "customer_id", "curren
 def checked_orders(orders: pl.DataFrame) -> pl.DataFrame:
     """The columns of `ORDER_COLUMNS` up to `is_test`, typed; a ScoringError that names what is missing or of the wrong type."""
     if "ordered_on" not in orders.columns and "ordered_at" in orders.columns:
-        orders = orders.with_columns(ordered_on=pl.col("ordered_at").dt.date())
+        # The cast below takes the UTC day of a moment, whatever zone it is written in.
+        orders = orders.with_columns(ordered_on=pl.col("ordered_at"))
     missing = [name for name in ("order_id", "customer_id", "ordered_on", "net_amount", "currency_code") if name not in orders.columns]
     if missing:
         raise ScoringError(f"orders lack {', '.join(missing)}: select them from the mart under these names")
@@ -110,7 +113,7 @@ def customer_totals(sales: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Of sales as `by_customer` sorts them, one row a customer, sorted: of all sales, and of those in the currency of the last one.
 
     Columns: customer_id, sale_count, day_count (days with sales), first_on, last_on, amount, currency_code; of the first table's amount
-    and currency no use is to be made. Both have every customer, because each has a last sale.
+    and currency no use is to be made. Both have every customer, because each has a last sale. An amount ends at LARGEST_AMOUNT.
     """
     everything, latest = _totals(sales), _in_last_currency(sales)
     return everything, everything if latest is sales else _totals(latest)
@@ -141,7 +144,7 @@ def _totals(sales: pl.DataFrame) -> pl.DataFrame:
             pl.col("_is_new_day").cast(pl.Int64).sum().alias("day_count"),
             pl.col("ordered_on").first().alias("first_on"),
             pl.col("ordered_on").last().alias("last_on"),
-            pl.col("net_amount").sum().cast(MONEY).alias("amount"),
+            pl.col("net_amount").sum().clip(-LARGEST_AMOUNT, LARGEST_AMOUNT).cast(MONEY).alias("amount"),
             pl.col("currency_code").first(),
         )
     )

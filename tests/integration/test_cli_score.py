@@ -28,6 +28,28 @@ def test_the_backtest_page_of_the_sample_is_html_that_stands_alone(tmp_path: Pat
     assert "http" not in text.replace("http-equiv", ""), "nothing is fetched from anywhere"
 
 
+def test_customers_have_the_currency_that_is_told_and_none_otherwise() -> None:
+    untold = commerce("score", "customers", "--transactions", str(SAMPLE), "--json")
+    assert {row["currency_code"] for row in json.loads(untold.stdout)["customers"]} == {"XXX"}
+    done = commerce("score", "customers", "--transactions", str(SAMPLE), "--json", "--currency", "eur")
+    assert {row["currency_code"] for row in json.loads(done.stdout)["customers"]} == {"EUR"}
+    bad = commerce("score", "customers", "--transactions", str(SAMPLE), "--currency", "euros", check=False)
+    assert bad.returncode == 1
+    assert bad.stderr == "commerce: --currency is 'euros', no code of ISO 4217; write three letters, such as EUR\n"
+
+
+def test_an_option_out_of_range_or_a_place_that_is_not_there_is_said_before_anything_is_scored() -> None:
+    for options, what in (
+        (("--horizon-days", "0"), "--horizon-days"),
+        (("--out", "none/x.csv"), "the folder none does not exist"),
+        (("--out", "x.xlsx"), "x.xlsx has to end in .csv or"),
+    ):
+        done = commerce("score", "customers", "--transactions", str(SAMPLE), *options, check=False)
+        assert done.returncode == 2
+        assert what in " ".join(done.stderr.replace("│", " ").split()), "lines are broken to the width of the terminal"
+        assert "Traceback" not in done.stderr
+
+
 def test_bad_input_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,2\n")

@@ -13,7 +13,7 @@ from commerce_assets.scoring.receipts import Scored
 
 METRICS = {
     "orders": "Orders a day, by channel.",
-    "revenue": "Net revenue a day, by channel.",
+    "revenue": "What was sold a day, by channel, before what comes back of it.",
     "refunds": "Refunds a day, by channel; only too many are alarming.",
     "stock_moves": "Units that entered or left stock a day, by location.",
 }
@@ -45,10 +45,7 @@ def anomaly_check_result(key: dg.AssetKey, metric: str, days: pl.DataFrame) -> d
     if last.height:
         metadata["day_on"] = str(last["day_on"][0])
     if alarms.height:
-        stake = alarms.group_by("currency_code").agg(pl.col("at_stake_amount").sum()).sort("currency_code", nulls_last=True)
-        metadata["money_at_stake"] = dg.MetadataValue.json(
-            {currency or "units": float(amount or 0) for currency, amount in stake.iter_rows()}
-        )
+        metadata["money_at_stake"] = dg.MetadataValue.json(_money_at_stake(alarms))
         metadata["anomalies"] = dg.MetadataValue.md(_table(alarms))
     return dg.AssetCheckResult(
         asset_key=key,
@@ -58,6 +55,25 @@ def anomaly_check_result(key: dg.AssetKey, metric: str, days: pl.DataFrame) -> d
         description=_sentence(metric, last, alarms),
         metadata=metadata,
     )
+
+
+def _money_at_stake(alarms: pl.DataFrame) -> dict[str, float]:
+    """By currency what is missing, as a negative figure, or what is too much where nothing is missing. Where both are, in different
+    channels, the surplus stands beside the loss and is not taken off it. Alarms whose worth is not known are not in it.
+    """
+    amount = pl.col("at_stake_amount")
+    sides = (
+        alarms.drop_nulls(["at_stake_amount", "currency_code"])
+        .group_by("currency_code")
+        .agg(missing=amount.filter(amount < 0).sum(), surplus=amount.filter(amount > 0).sum())
+        .sort("currency_code")
+    )
+    stake: dict[str, float] = {}
+    for currency, missing, surplus in sides.iter_rows():
+        stake[currency] = float(missing or surplus)
+        if missing and surplus:
+            stake[f"{currency} above expected"] = float(surplus)
+    return stake
 
 
 def _sentence(metric: str, last: pl.DataFrame, alarms: pl.DataFrame) -> str:

@@ -4,7 +4,7 @@ Belongs here: the calendar of commerce, the robust baseline of a daily series wi
 here: where figures come from (marts), who is alerted (observability), and forecasts of coming days (demand).
 """
 
-from commerce_assets.scoring.anomalies.calendar import OwnEvent, calendar_events, calendar_features
+from commerce_assets.scoring.anomalies.calendar import OwnEvent, calendar_events
 from commerce_assets.scoring.anomalies.judge import ANOMALY_COLUMNS, ANOMALY_SCHEMA, judge_days
 from commerce_assets.scoring.anomalies.series import DAILY_METRIC_COLUMNS
 from commerce_assets.scoring.anomalies.settings import AnomalySettings
@@ -16,6 +16,5 @@ __all__ = [
     "AnomalySettings",
     "OwnEvent",
     "calendar_events",
-    "calendar_features",
     "judge_days",
 ]

@@ -63,25 +63,6 @@ def calendar_events(first_on: date, last_on: date, own: Iterable[OwnEvent] = ())
     return in_range.sort("day_on", strength, "event")
 
 
-def calendar_features(first_on: date, last_on: date, own: Iterable[OwnEvent] = ()) -> pl.DataFrame:
-    """One row a day: day_on, weekday (1 Monday to 7), is_month_start, is_month_end, christmas_run_up_rate (0 to 1 over December 1 to 23),
-    events (names, the strongest first).
-    """
-    days = pl.DataFrame({"day_on": pl.date_range(first_on, last_on, eager=True)})
-    run_up = (pl.col("day_on").dt.month() == 12) & (pl.col("day_on").dt.day() <= RUN_UP_DAYS)
-    named = calendar_events(first_on, last_on, own).group_by("day_on", maintain_order=True).agg(pl.col("event").alias("events"))
-    return (
-        days.with_columns(
-            weekday=pl.col("day_on").dt.weekday(),
-            is_month_start=pl.col("day_on").dt.day() == 1,
-            is_month_end=pl.col("day_on").dt.month_end() == pl.col("day_on"),
-            christmas_run_up_rate=pl.when(run_up).then(pl.col("day_on").dt.day() / RUN_UP_DAYS).otherwise(0.0),
-        )
-        .join(named, on="day_on", how="left", maintain_order="left")
-        .with_columns(pl.col("events").fill_null(pl.Series([[]], dtype=pl.List(pl.String)).first()))
-    )
-
-
 def thanksgiving(year: int) -> date:
     """The fourth Thursday of November; Black Friday is the day after it, Cyber Monday four days after it."""
     first = date(year, 11, 1)

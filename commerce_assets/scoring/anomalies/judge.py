@@ -11,10 +11,10 @@ from commerce_assets.scoring.anomalies.backtest import anomaly_folds
 from commerce_assets.scoring.anomalies.baseline import Baseline, EventDays, Gains, run_baseline
 from commerce_assets.scoring.anomalies.calendar import KINDS, calendar_events
 from commerce_assets.scoring.anomalies.reasons import with_reasons
-from commerce_assets.scoring.anomalies.series import SERIES, DailySeries, Floats, daily_series
+from commerce_assets.scoring.anomalies.series import SERIES, DailySeries, Flags, Floats, daily_series
 from commerce_assets.scoring.anomalies.settings import VERSION, AnomalySettings
 from commerce_assets.scoring.errors import ScoringError
-from commerce_assets.scoring.receipts import Estimate, InputFacts, Receipt, Scored, backtest_table, code_digest, package_versions
+from commerce_assets.scoring.receipts import Estimate, Fold, InputFacts, Receipt, Scored, backtest_table, code_digest, package_versions
 from commerce_assets.scoring.rfm import MONEY
 
 _COLUMNS: tuple[tuple[str, pl.DataType, str], ...] = (
@@ -46,6 +46,8 @@ ANOMALY_SCHEMA: dict[str, pl.DataType] = {name: dtype for name, dtype, _ in _COL
 VALID_FOR = timedelta(days=2)
 WORTH_DAYS = 28
 """Days before a day over which the worth of one is averaged."""
+DAYS_NAMED = 20
+"""Days of the hold-outs whose alarms are named on the receipt."""
 _MODULES = ("judge.py", "settings.py", "calendar.py", "series.py", "baseline.py", "scale.py", "limits.py", "backtest.py", "reasons.py")
 
 
@@ -109,7 +111,7 @@ def judge_days(
             "anomalies": Estimate(float(rows["is_anomaly"].sum())),
         },
         settings=_settings_in_words(settings),
-        notes=_notes(series, baseline, settings),
+        notes=_notes(series, baseline, is_anomaly, folds, settings),
         backtest=folds,
         # Neither alarms nor values: a day that is unlike all others is what this score is for.
         packages=package_versions("polars", "numpy", "scipy"),
@@ -200,8 +202,17 @@ def _settings_in_words(settings: AnomalySettings) -> dict[str, float | int | str
     return {name: str(value) if isinstance(value, tuple | list) else value for name, value in asdict(settings).items()}
 
 
-def _notes(series: DailySeries, baseline: Baseline, settings: AnomalySettings) -> tuple[str, ...]:
+def _notes(
+    series: DailySeries, baseline: Baseline, is_anomaly: Flags, folds: tuple[Fold, ...], settings: AnomalySettings
+) -> tuple[str, ...]:
+    """Who is not judged yet, and which days the alarms of the hold-outs were: the design counts false ones only, the backtest all."""
     waiting = int((~baseline.is_judged[:, -1:]).sum())
-    if not waiting:
-        return ()
-    return (f"{waiting} of {len(series.first)} series are not judged yet: they have less than {settings.min_history_days} days of history",)
+    too_young = (
+        f"{waiting} of {len(series.first)} series are not judged yet: they have less than {settings.min_history_days} days of history"
+    )
+    held_out = [any(fold.cutoff_on < day <= fold.until_on for fold in folds) for day in series.days]
+    alarms = np.where(held_out, is_anomaly.sum(axis=0), 0)
+    found = [f"{series.days[day]} ({alarms[day]})" for day in np.flatnonzero(alarms)]
+    more = f", and {len(found) - DAYS_NAMED} days more" if len(found) > DAYS_NAMED else ""
+    days = f"days that alarmed in the hold-outs, true events included, with how many series: {', '.join(found[:DAYS_NAMED])}{more}"
+    return ((too_young,) if waiting else ()) + ((days,) if found else ())

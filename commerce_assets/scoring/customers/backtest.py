@@ -59,7 +59,7 @@ class Backtest:
     calibrator: Calibrator | None
     """Fitted on all folds; None where there are too few outcomes or it did not help where it was tried."""
     last_calibrator: Calibrator | None
-    """Fitted on all folds but the last: the one that was tried there."""
+    """Fitted on the folds whose hold-outs had ended at the last one's cutoff: the one that was tried there."""
     note: str
 
 
@@ -73,21 +73,22 @@ def walk_forward(sales: pl.DataFrame, as_of: date, settings: CustomerValueSettin
         )
     found = [_holdout(sales, cutoff, settings) for cutoff in ends]
     holdouts = tuple(h for h in found if h is not None)
-    calibrators = [_calibrator(holdouts[:known], settings) for known in range(len(holdouts) + 1)]
+    # Hold-outs of a short history overlap: what had not ended by a fold's cutoff is not known there.
+    calibrators = [_calibrator([known for known in holdouts if known.until_on <= holdout.cutoff_on], settings) for holdout in holdouts]
     folds = tuple(
         figure
-        for number, (holdout, calibrator) in enumerate(zip(holdouts, calibrators, strict=False), start=1)
+        for number, (holdout, calibrator) in enumerate(zip(holdouts, calibrators, strict=True), start=1)
         for figure in _figures(number, holdout, calibrator)
     )
-    last = calibrators[-2] if holdouts else None
-    calibrator, note = _chosen(holdouts, last, calibrators[-1])
+    last = calibrators[-1] if holdouts else None
+    calibrator, note = _chosen(holdouts, last, _calibrator(holdouts, settings))
     return Backtest(holdouts, folds, calibrator, last, note)
 
 
 def _chosen(holdouts: Sequence[Holdout], last: Calibrator | None, final: Calibrator | None) -> tuple[Calibrator | None, str]:
     """The calibrator to use, judged on the last fold by the one fitted on the folds before it."""
     if last is None or final is None:
-        return None, "churn_rate is the model's own, not calibrated: too few outcomes in the backtest's hold-outs"
+        return None, "churn_rate is the model's own, not calibrated: too few outcomes in hold-outs of the backtest that do not overlap"
     rows = holdouts[-1].customers
     raw, happened = rows["silent_rate"].to_numpy(), rows["is_silent"].to_numpy()
     before, after = brier(raw, happened), brier(last(raw), happened)

@@ -95,12 +95,13 @@ def conditional_spend(model: GammaGamma, purchases: Floats, spend: Floats) -> Fl
 def spend_moments(model: GammaGamma, purchases: Floats, spend: Floats) -> tuple[Floats, Floats]:
     """Given a history, of two different purchases to come the mean product, and of one the mean square.
 
-    nu | history ~ Gamma(q + p x, v + x m). Where that has no second moment (q + p x <= 2) the shape is taken as 2.1: a wide spread, not an
-    infinite one.
+    nu | history ~ Gamma(q + p x, v + x m). Where that has no second moment (q + p x <= 2) the spread about the mean is that of shape 2.1: wide,
+    not infinite.
     """
     rate = model.v + np.maximum(spend, 0.0)
-    shape = np.maximum(model.p * purchases + model.q, 2.1)
-    over_nu_squared = rate**2 / ((shape - 1) * (shape - 2))
+    shape = model.p * purchases + model.q
+    wide = np.maximum(shape, 2.1)
+    over_nu_squared = (rate / (shape - 1)) ** 2 * (wide - 1) / (wide - 2)
     return model.p**2 * over_nu_squared, model.p * (model.p + 1) * over_nu_squared
 
 

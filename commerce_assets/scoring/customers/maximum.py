@@ -13,6 +13,8 @@ Floats = np.ndarray
 
 TOLERANCE = 1e-8
 """Largest slope of the mean log-likelihood, per unit of a parameter's logarithm, at what is called a maximum."""
+SAME_HEIGHT = 1e-9
+"""Difference of mean log-likelihoods that may be rounding: with shapes of 1e4 their terms are some 1e5, each exact to 1e-11."""
 NEWTON_STEPS = 50
 
 
@@ -73,7 +75,7 @@ def maximise(
             cost, np.clip(np.log(start), low, high), jac=True, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)), tol=1e-10
         )
         # A start that ends at the same height within rounding does not take over: the result must not hang on the last digit.
-        if best is None or found.fun < best[0] - 1e-9:
+        if best is None or found.fun < best[0] - SAME_HEIGHT:
             best = (float(found.fun), found.x)
     assert best is not None, "a search needs a start"
     return _polished(likelihood, best[1], low, high, weight)
@@ -91,7 +93,9 @@ def _polished(likelihood: LogLikelihood, logs: Floats, low: Floats, high: Floats
         for halving in range(30):
             tried = np.clip(logs + step / 2**halving, low, high)
             there = _at(likelihood, tried, weight)
-            if there[0] > value or (halving == 0 and there[0] > value - 1e-12 and np.abs(there[1][free]).max() < np.abs(slope[free]).max()):
+            # Near the top the height tells nothing more, least where a parameter is at a large bound; the slope still does.
+            is_flatter = np.abs(there[1][free]).max() < np.abs(slope[free]).max()
+            if there[0] > value or (halving == 0 and there[0] > value - SAME_HEIGHT and is_flatter):
                 break
         else:
             break

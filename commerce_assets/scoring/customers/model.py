@@ -3,8 +3,9 @@
 **Fallbacks**, so that a young shop has figures too:
 
 - Purchases: with fewer than `min_repeat_customers` customers who came back (or no maximum of the likelihood), the shapes r, a and b are
-  not fitted but taken as DEFAULT_SHAPES; only the time scale alpha is set, so that the repeat purchases expected of these customers are
-  those seen plus half a purchase. A cohort's rate, shrunk: a customer's own history moves it as the shapes say.
+  not fitted but taken as DEFAULT_SHAPES; only the time scale alpha is set, so that the repeat purchases expected of these customers, and
+  of one more of PRIOR_AGE_DAYS, are those seen plus half a purchase. A cohort's rate, drawn towards CDNOW's as long as little has been
+  seen, and it alone on a shop's first day: a customer's own history moves it as the shapes say.
 - Spend: with fewer than `min_spend_customers` customers of positive spend in a currency, the shapes p and q are those of the currency
   with most customers, or DEFAULT_SPEND_SHAPES where none has enough; the scale v is set so that a new customer's mean is the currency's
   own mean. Amounts of two currencies are never added up.
@@ -25,6 +26,8 @@ from commerce_assets.scoring.receipts import Estimate
 
 DEFAULT_SHAPES = (0.5, 0.8, 2.5)
 """r, a, b: between the published fits of CDNOW (.243, .793, 2.426) and those of shops whose customers come back more."""
+PRIOR_AGE_DAYS = 75.5
+"""In them a customer of DEFAULT_SHAPES who buys at CDNOW's mean rate (alpha 9.1, .243 / 4.414 a week at first) has half a repeat."""
 DEFAULT_SPEND_SHAPES = (6.25, 3.74)
 """p, q of CDNOW (note 025): a purchase of one's own weighs 2.3 times as much as everyone's mean."""
 
@@ -102,10 +105,10 @@ def _purchases(histories: Repeats, settings: CustomerValueSettings) -> tuple[BgN
 
 
 def _assumed_shapes(histories: Repeats) -> BgNbd:
-    """DEFAULT_SHAPES with the alpha at which the repeats expected are those seen plus a half; bisection on its logarithm."""
+    """DEFAULT_SHAPES with the alpha at which the repeats expected are those seen, both with the prior's; bisection on its logarithm."""
     r, a, b = DEFAULT_SHAPES
-    ages, at = np.unique(histories.age_days, return_inverse=True)
-    customers = np.bincount(at, histories.customers, ages.size)
+    ages, at = np.unique(np.append(histories.age_days, PRIOR_AGE_DAYS), return_inverse=True)
+    customers = np.bincount(at, np.append(histories.customers, 1.0), ages.size)
     wanted = float(histories.repeats @ histories.customers) + 0.5
     low, high = np.log(0.01), np.log(1e5)
     for _ in range(60):

@@ -14,11 +14,10 @@ from commerce_assets.scoring.customers.maximum import Floats
 from commerce_assets.scoring.customers.model import CustomerModel
 from commerce_assets.scoring.customers.purchases import alive_rate, days_to_next, no_purchase_rate, purchases_ahead
 from commerce_assets.scoring.customers.settings import CustomerValueSettings
+from commerce_assets.scoring.transactions import LARGEST_AMOUNT
 
 FARTHEST_DAYS = 3650
 """A date of a next order beyond it says nothing."""
-LARGEST_AMOUNT = 10_000_000_000_000.0
-"""Well within DECIMAL(18, 4)."""
 
 
 def predictions(model: CustomerModel, histories: pl.DataFrame, settings: CustomerValueSettings, *, horizon_days: int) -> pl.DataFrame:
@@ -34,7 +33,7 @@ def predictions(model: CustomerModel, histories: pl.DataFrame, settings: Custome
             "alive_rate": alive,
             "silent_rate": no_purchase_rate(model.purchases, settings.churn_horizon_days, repeats, span, age),
             "expected_count": alive * ahead.mean,
-            "spend_mean": spend,
+            "spend_mean": np.minimum(spend, LARGEST_AMOUNT),
             "value": np.minimum(alive * ahead.discounted_mean * spend, LARGEST_AMOUNT),
             "next_days": days_to_next(model.purchases, 0.5, repeats, age),
             "next_earliest_days": days_to_next(model.purchases, tail, repeats, age),

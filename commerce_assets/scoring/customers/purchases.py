@@ -1,7 +1,9 @@
 """What a fitted BG/NBD expects of customers: whether they are still customers, how many purchases will come, and when the next.
 
-All functions take days and a model in weeks, work on arrays, and are exact up to a quadrature over the dropout probability whose relative
-error is below 1e-12 for horizons of up to ten times alpha + T, and below 1e-7 of up to a hundred times. The paper's own formula (its
+All functions take days and a model in weeks, work on arrays, and are exact up to two quadratures. That over the dropout probability has a
+relative error below 1e-11 for horizons of up to ten times alpha + T (of pairs 1e-8) and below 1e-4 of up to a hundred times, measured with
+at most one purchase a day; beyond, expectations come out too low, by 2 % at five thousand times. That over the time of discount has one below
+1e-4 for a year at 10 %, and of 2 % at worst (ten years at 100 %). The paper's own formula (its
 equation 10) is a difference of hypergeometric functions that has a removable singularity at a = 1 and loses digits for short horizons; the
 integral behind it has neither trouble:
 

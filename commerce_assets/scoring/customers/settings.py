@@ -38,11 +38,20 @@ class CustomerValueSettings:
     silver_share: float = 0.8
     """Tiers: the fewest customers who together bring up to this share of their currency's total value."""
     transition_days: int = 30
+    lapsed_after_days: int = 90
+    """Of the lifecycle whose transitions are shown: to be that of the RFM score."""
     valid_days: int = 7
 
     def __post_init__(self) -> None:
         rates = (self.interval_rate, self.next_order_interval_rate)
-        days = (self.horizon_days, self.churn_horizon_days, self.min_history_days, self.transition_days, self.valid_days)
+        days = (
+            self.horizon_days,
+            self.churn_horizon_days,
+            self.min_history_days,
+            self.transition_days,
+            self.lapsed_after_days,
+            self.valid_days,
+        )
         least = (self.min_repeat_customers, self.min_spend_customers, self.min_calibration_customers)
         if (
             min(days) < 1

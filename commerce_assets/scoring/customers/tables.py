@@ -10,8 +10,8 @@ from commerce_assets.scoring.customers.backtest import Backtest, Holdout
 from commerce_assets.scoring.customers.bgnbd import BgNbd
 from commerce_assets.scoring.customers.calibration import reliability
 from commerce_assets.scoring.customers.purchases import alive_rate
-from commerce_assets.scoring.customers.settings import TABLE_SCHEMAS
-from commerce_assets.scoring.transactions import MONEY
+from commerce_assets.scoring.customers.settings import TABLE_SCHEMAS, CustomerValueSettings
+from commerce_assets.scoring.transactions import LARGEST_AMOUNT, MONEY
 
 MOST_REPEATS = 7
 """Of the table by frequency: the last row stands for as many and more, as in the paper's figure."""
@@ -20,11 +20,12 @@ MATRIX_RECENCIES = 26
 DECILES = 10
 
 
-def transitions(orders: pl.DataFrame, as_of: date, transition_days: int, scored_at: datetime) -> pl.DataFrame:
-    """Customers by RFM lifecycle `transition_days` before and now; orders as `score_customers` reads them."""
+def transitions(orders: pl.DataFrame, as_of: date, settings: CustomerValueSettings, scored_at: datetime) -> pl.DataFrame:
+    """Customers by RFM lifecycle `transition_days` before and now, lapsed after `lapsed_after_days`; orders as `score_customers` reads them."""
+    lines = rfm.RfmSettings(lapsed_after_days=settings.lapsed_after_days)
     now, before = (
-        rfm.score_customers(orders, as_of - timedelta(days=days), scored_at=scored_at)[0].select("customer_id", "lifecycle")
-        for days in (0, transition_days)
+        rfm.score_customers(orders, as_of - timedelta(days=days), scored_at=scored_at, settings=lines)[0].select("customer_id", "lifecycle")
+        for days in (0, settings.transition_days)
     )
     return (
         now.join(before, on="customer_id", how="left", suffix="_before")
@@ -75,8 +76,10 @@ def value_lift(holdout: Holdout) -> pl.DataFrame:
         .group_by("currency_code", "decile", maintain_order=True)
         .agg(
             pl.len().alias("customer_count"),
-            pl.col("expected_value").sum().round(4).cast(MONEY).alias("predicted_value_amount"),
-            pl.col("value").sum().round(4).cast(MONEY).alias("realised_value_amount"),
+            *(
+                pl.col(name).sum().clip(-LARGEST_AMOUNT, LARGEST_AMOUNT).round(4).cast(MONEY).alias(f"{shown}_value_amount")
+                for name, shown in (("expected_value", "predicted"), ("value", "realised"))
+            ),
         )
         .with_columns(cumulative_gain_rate=pl.when(total > 0).then(came.cum_sum().over("currency_code") / total).otherwise(0.0))
         .select(pl.col(name).cast(dtype) for name, dtype in TABLE_SCHEMAS["value_lift"].items())

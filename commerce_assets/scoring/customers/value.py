@@ -32,7 +32,7 @@ from commerce_assets.scoring.receipts import InputFacts, Receipt, Scored, code_d
 from commerce_assets.scoring.threads import one_blas_thread
 from commerce_assets.scoring.transactions import MONEY, by_customer, checked_orders, sales_of
 
-VERSION = "customer-value-1"
+VERSION = "customer-value-2"
 _CODE = (
     transactions,
     rfm,
@@ -107,7 +107,7 @@ def _scored(
     oldest = int(customers["age_days"].to_numpy().max())
     last = backtest.holdouts[-1] if backtest.holdouts else None
     shown = {
-        "transitions": tables.transitions(orders, as_of, settings.transition_days, scored_at),
+        "transitions": tables.transitions(orders, as_of, settings, scored_at),
         "calibration": tables.calibration(backtest),
         "alive_matrix": tables.alive_matrix(model.purchases, oldest),
         "value_lift": tables.value_lift(last) if last else tables.empty("value_lift"),

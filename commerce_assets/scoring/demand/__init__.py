@@ -8,7 +8,7 @@ from commerce_assets.scoring.demand.backtest import RELIABILITY_SCHEMA
 from commerce_assets.scoring.demand.history import SALE_COLUMNS, STOCK_COLUMNS, VARIANT_COLUMNS
 from commerce_assets.scoring.demand.policies import LATENCY_COLUMNS, POLICY_COLUMNS, ReplenishmentSettings
 from commerce_assets.scoring.demand.replenishment import ON_HAND_COLUMNS, REPLENISHMENT_COLUMNS, REPLENISHMENT_SCHEMA, score_replenishment
-from commerce_assets.scoring.demand.score import DEMAND_COLUMNS, DEMAND_SCHEMA, SERIES_COLUMNS, SERIES_SCHEMA, score_demand
+from commerce_assets.scoring.demand.score import DEMAND_COLUMNS, DEMAND_SCHEMA, SERIES_COLUMNS, SERIES_SCHEMA, last_whole_day, score_demand
 from commerce_assets.scoring.demand.settings import CLASSES, DemandSettings
 from commerce_assets.scoring.demand.simulation import simulated_service
 from commerce_assets.scoring.demand.totals import LEVELS, TOTAL_COLUMNS, TOTAL_SCHEMA
@@ -33,6 +33,7 @@ __all__ = [
     "VARIANT_COLUMNS",
     "DemandSettings",
     "ReplenishmentSettings",
+    "last_whole_day",
     "score_demand",
     "score_replenishment",
     "simulated_service",

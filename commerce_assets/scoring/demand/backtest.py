@@ -6,7 +6,6 @@ is seasonal naive (the same weekday a week ago). Days without stock in the hold-
 """
 
 from datetime import date, timedelta
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -16,7 +15,7 @@ from commerce_assets.scoring.demand.forecast import Fit, fit, seasonal_naive
 from commerce_assets.scoring.demand.history import Panel
 from commerce_assets.scoring.demand.settings import DemandSettings
 from commerce_assets.scoring.demand.spread import Spread, at_length, below_and_up_to, covered_share, measured_spread, quantile
-from commerce_assets.scoring.receipts import Fold, cutoffs
+from commerce_assets.scoring.receipts import Better, Fold, cutoffs
 
 NAIVE = "seasonal_naive"
 MODEL = "demand"
@@ -91,7 +90,7 @@ class _Scores:
         until_on = cutoff_on + timedelta(days=self.settings.horizon_days)
         may_gate = int((self.weight[self.is_scaled] > 0).sum()) >= GATE_SERIES
 
-        def fold(metric: str, value: float, baseline: float, better: Literal["lower", "higher"] = "lower", name: str = NAIVE) -> Fold:
+        def fold(metric: str, value: float, baseline: float, better: Better = "lower", name: str = NAIVE) -> Fold:
             return Fold(number, cutoff_on, until_on, metric, MODEL, value, name, baseline, better, is_gate=may_gate and metric == "wrmsse")
 
         found = []
@@ -106,7 +105,7 @@ class _Scores:
         for quantity in self.placed:
             for nominal in (0.8, 0.95):
                 metric = f"{quantity}_coverage_{nominal * 100:.0f}"
-                found.append(fold(metric, self._coverage(nominal, quantity), nominal, "higher", "nominal"))
+                found.append(fold(metric, self._coverage(nominal, quantity), nominal, "nearer", "nominal"))
         return found
 
     def reliability(self, number: int) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from commerce_assets.scoring.errors import ScoringError
 SALE_COLUMNS: dict[str, str] = {
     "variant_id": "Variant id, BIGINT.",
     "location_id": "Location the sale is served from, BIGINT.",
-    "sold_on": "Day of the sale in the shop's time zone, DATE.",
+    "sold_on": "Day of the sale as the marts cut days (UTC), DATE.",
     "unit_count": "Units sold; several rows a day are added. Returns are no rows here.",
 }
 STOCK_COLUMNS: dict[str, str] = {
@@ -75,17 +75,24 @@ class Panel:
 
 
 def daily_demand(
-    sales: pl.DataFrame, stock: pl.DataFrame, variants: pl.DataFrame, as_of: date, settings: DemandSettings
+    sales: pl.DataFrame,
+    stock: pl.DataFrame,
+    variants: pl.DataFrame,
+    as_of: date,
+    settings: DemandSettings,
+    *,
+    stocked_until: date | None = None,
 ) -> tuple[Panel, dict[str, int]]:
     """The panel up to and including `as_of`, and rows left out by reason (`sales_…`, `stock_…`, `variants_…`).
 
     Columns are those of SALE_COLUMNS, STOCK_COLUMNS and VARIANT_COLUMNS; a missing one or one of a wrong type is a ScoringError.
+    Stock of the days after `as_of` up to `stocked_until` only tells which series there are.
     """
     excluded: dict[str, int] = {}
     oldest_on = as_of - timedelta(days=settings.max_history_days - 1)
     known = _kept(_variants(variants), "variants", excluded)
     sold = _kept(_sales(sales, as_of, oldest_on), "sales", excluded)
-    snapshots = _kept(_snapshots(stock, as_of, oldest_on), "stock", excluded)
+    snapshots = _kept(_snapshots(stock, max(stocked_until or as_of, as_of), oldest_on), "stock", excluded)
     # In one order before adding, so that fractional units add up the same whatever the order of the rows.
     daily = sold.sort("variant_id", "location_id", "sold_on", "unit_count")
     daily = daily.group_by("variant_id", "location_id", "sold_on", maintain_order=True).agg(pl.col("unit_count").sum())
@@ -95,9 +102,9 @@ def daily_demand(
     days = (as_of - first_on).days + 1
     start = (series["start_on"] - pl.Series([first_on])).dt.total_days().to_numpy().astype(np.int64)
     units = np.where(np.arange(days)[None, :] < start[:, None], np.nan, 0.0)
-    rows, columns, values = _positions(daily, series, "sold_on", "unit_count", first_on)
+    rows, columns, values = _positions(daily, series, "sold_on", "unit_count", first_on, days)
     units[rows, columns] = values
-    rows, columns, available = _positions(snapshots, series, "snapshot_on", "available_count", first_on)
+    rows, columns, available = _positions(snapshots, series, "snapshot_on", "available_count", first_on, days)
     is_out = np.zeros(units.shape, dtype=np.bool_)
     is_out[rows, columns] = available <= 0
     is_out &= ~np.isnan(units)
@@ -154,14 +161,14 @@ def _series(daily: pl.DataFrame, snapshots: pl.DataFrame, known: pl.DataFrame, a
 
 
 def _positions(
-    rows: pl.DataFrame, series: pl.DataFrame, day: str, value: str, first_on: date
+    rows: pl.DataFrame, series: pl.DataFrame, day: str, value: str, first_on: date, days: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Where in the matrix the rows belong: row, column, value; rows of no series or before its first column are left out."""
+    """Where in the matrix the rows belong: row, column, value; rows of no series or outside its columns are left out."""
     numbered = series.select("variant_id", "location_id", pl.int_range(pl.len()).alias("_row"))
     placed = rows.join(numbered, on=["variant_id", "location_id"], how="inner").with_columns(
         _column=(pl.col(day) - pl.lit(first_on)).dt.total_days()
     )
-    placed = placed.filter(pl.col("_column") >= 0)
+    placed = placed.filter(pl.col("_column").is_between(0, days - 1))
     return placed["_row"].to_numpy(), placed["_column"].to_numpy(), placed[value].cast(pl.Float64).to_numpy()
 
 

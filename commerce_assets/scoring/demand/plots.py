@@ -11,9 +11,13 @@ HISTORY_DAYS = 120
 
 
 def total_fan(history: pl.DataFrame, totals: pl.DataFrame, *, level: str = "all", level_key: str = "all") -> bytes:
-    """Units sold a day (`history`: sold_on, unit_count of that total, one row a day or several) and the forecast of one total after them."""
+    """Units sold a day (`history`: sold_on, unit_count of that total, one row a day or several) and the forecast of one total after them.
+
+    What sold on a day that is forecast is left out: that day was not over.
+    """
     ahead = totals.filter((pl.col("level") == level) & (pl.col("level_key") == level_key)).sort("forecast_on")
-    sold = history.group_by("sold_on").agg(pl.col("unit_count").sum()).sort("sold_on").tail(HISTORY_DAYS)
+    past = history.filter(pl.col("sold_on") < ahead["forecast_on"].min()) if ahead.height else history
+    sold = past.group_by("sold_on").agg(pl.col("unit_count").sum()).sort("sold_on").tail(HISTORY_DAYS)
     with drawing(f"Demand of {level}" if level == level_key else f"Demand of {level} {level_key}", "day", "units a day") as plot:
         days = ahead["forecast_on"].to_list()
         plot.axes.plot(sold["sold_on"].to_list(), sold["unit_count"].to_list(), color=INK, linewidth=0.8, label="sold")

@@ -15,7 +15,7 @@ POLICY_COLUMNS: dict[str, str] = {
     "variant_id": "Variant id; null: the row holds for every variant.",
     "location_id": "Optional: location id; null: the row holds at every location.",
     "lead_time_days": "Optional: mean days from order to stock.",
-    "lead_time_sd_days": "Optional: standard deviation of that, days.",
+    "lead_time_sd_days": "Optional: standard deviation of that, days; null: a share of the lead time.",
     "review_days": "Optional: days between two looks at whether to order.",
     "service_level": "Optional: probability, between 0 and 1, of no stock-out until the next order's delivery.",
     "pack_size": "Optional: units of a pack; orders are whole packs.",
@@ -42,7 +42,8 @@ class ReplenishmentSettings:
     """What holds where no policy says otherwise."""
 
     lead_time_days: float = 14.0
-    lead_time_sd_days: float = 3.0
+    lead_time_sd_rate: float = 3 / 14
+    """Standard deviation of a lead time of which no policy says it, as a share of that lead time: 3 days of 14."""
     review_days: float = 7.0
     service_level: float = 0.95
     pack_size: float = 1.0
@@ -56,6 +57,8 @@ class ReplenishmentSettings:
             value = getattr(self, name, least)
             if not least <= value <= most:
                 raise ScoringError(f"replenishment settings out of range: {name} is {value}, not from {least:g} to {most:g}")
+        if not 0 <= self.lead_time_sd_rate <= 5:
+            raise ScoringError(f"replenishment settings out of range: lead_time_sd_rate is {self.lead_time_sd_rate}, not from 0 to 5")
         if self.lead_time_days + self.review_days <= 0 or self.overstock_after_days < 1 or self.valid_hours < 1:
             raise ScoringError(f"replenishment settings out of range: lead time and review, overstock or validity, in {self}")
 
@@ -66,11 +69,13 @@ def with_policies(
     """`items` with the columns of a policy, sync_p95_seconds (0 where nobody measured), and has_lead_time; and bad values by reason."""
     bad: dict[str, int] = {}
     names = [name for name in _LIMITS if name != "sync_p95_seconds"]
+    defaults = [name for name in names if name != "lead_time_sd_days"]
     found = _resolved(items, _usable(policies, "policies", names, bad), names)
     found = _resolved(found, _usable(latency, "latency", ["sync_p95_seconds"], bad), ["sync_p95_seconds"])
     return found.with_columns(
         pl.col("lead_time_days").is_not_null().alias("has_lead_time"),
-        *(pl.col(name).fill_null(getattr(settings, name)) for name in names),
+        *(pl.col(name).fill_null(getattr(settings, name)) for name in defaults),
+        pl.col("lead_time_sd_days").fill_null(settings.lead_time_sd_rate * pl.col("lead_time_days").fill_null(settings.lead_time_days)),
         pl.col("sync_p95_seconds").fill_null(0.0),
     ), bad
 

@@ -35,7 +35,6 @@ ON_HAND_COLUMNS: dict[str, str] = {
     "variant_id": "Variant id, BIGINT.",
     "location_id": "Location id, BIGINT.",
     "available_count": "Units available to sell now; negative where more was promised than there is.",
-    "on_hand_count": "Optional: units on the shelf now.",
     "incoming_count": "Optional: units ordered and not yet there; null is none.",
     "unit_cost_amount": "Optional: cost of a unit, DECIMAL; null where unknown.",
     "currency_code": "Optional: currency of the cost (ISO 4217).",
@@ -150,7 +149,6 @@ def _forecasts(series: pl.DataFrame, scored_at: datetime) -> pl.DataFrame:
 def _items(stock: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     """Usable rows of stock, one an item, and the others by reason."""
     types: dict[str, pl.DataType] = {
-        "on_hand_count": pl.Float64(),
         "incoming_count": pl.Float64(),
         "unit_cost_amount": MONEY,
         "currency_code": pl.String(),

@@ -1,7 +1,7 @@
 """Demand of every variant at every location over the days to come: `score_demand`, its rows and its table of series."""
 
 from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -73,23 +73,25 @@ def score_demand(
     complete_at: datetime | None = None,
     seed: int = 0,
 ) -> Scored:
-    """Forecast `settings.horizon_days` days after `as_of` for every series that sold or was in stock.
+    """Forecast the `settings.horizon_days` days after `as_of`, or after the last whole day before it, for every series that sold or was in stock.
 
     `sales`, `stock` and `variants` have SALE_COLUMNS, STOCK_COLUMNS and VARIANT_COLUMNS; bad rows are left out and counted in the receipt,
     a missing column or a wrong type is a ScoringError. Rows are DEMAND_SCHEMA, by variant, location and day. Tables: `series` (SERIES_SCHEMA,
     what `score_replenishment` reads), `totals` (TOTAL_SCHEMA), `reliability` (RELIABILITY_SCHEMA). Nothing is random: `seed` is recorded
-    only. `scored_at` and `complete_at` are UTC moments.
+    only. `scored_at` and `complete_at` are UTC moments. A day that was not over at either of them is not learned from: the forecast begins
+    with it.
     """
     settings = settings or DemandSettings()
     if scored_at.tzinfo is None:
         raise ScoringError("scored_at has no time zone: pass a UTC moment")
+    asked, as_of = as_of, last_whole_day(as_of, scored_at, complete_at)
     valid_until = scored_at + timedelta(hours=settings.valid_hours)
     stamps = {
         "as_of_on": pl.lit(as_of, pl.Date),
         "valid_until": pl.lit(valid_until).cast(MOMENT),
         "scored_at": pl.lit(scored_at).cast(MOMENT),
     }
-    panel, excluded = daily_demand(sales, stock, variants, as_of, settings)
+    panel, excluded = daily_demand(sales, stock, variants, as_of, settings, stocked_until=asked)
     with one_blas_thread():
         folds, reliability = backtested(panel, settings)
         if panel.series.height:
@@ -130,6 +132,11 @@ def score_demand(
         packages=package_versions("statsforecast", "scipy", "numpy", "polars"),
     )
     return Scored(rows, receipt, {"series": series, "totals": totals, "reliability": reliability})
+
+
+def last_whole_day(as_of: date, *moments: datetime | None) -> date:
+    """`as_of`, or the last day (UTC) that was over at every moment given. Half a day taken for a whole one lowers every level by up to 5 %."""
+    return min(as_of, *(moment.astimezone(UTC).date() - timedelta(days=1) for moment in moments if moment is not None))
 
 
 def _rows(fitted: Fit, spread: Spread, settings: DemandSettings) -> tuple[pl.DataFrame, NDArray[np.int64]]:

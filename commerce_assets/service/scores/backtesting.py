@@ -1,5 +1,6 @@
 """The backtest page of the configured shop, or of a transactions file."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from commerce_assets.lake import Lake
 from commerce_assets.service.scores.jobs import JOBS, made_in
 from commerce_assets.service.scores.report import BacktestReport, Say, backtest, frames_of
 from commerce_assets.service.scores.running import Moment, read_inputs
-from commerce_assets.service.scores.transactions_file import columns_option, read_transactions
+from commerce_assets.service.scores.transactions_file import columns_option, currency_option, read_transactions
 from commerce_assets.warehouse import reading
 
 
@@ -25,15 +26,23 @@ def backtest_shop(settings: Settings, *, as_of: date | None = None, say: Say = l
 
 
 def backtest_file(
-    path: Path, settings: Settings, *, columns: str | None = None, as_of: date | None = None, say: Say = lambda _: None
+    path: Path,
+    settings: Settings,
+    *,
+    columns: str | None = None,
+    currency: str | None = None,
+    as_of: date | None = None,
+    say: Say = lambda _: None,
 ) -> BacktestReport:
     """From a file: the scores whose inputs it holds."""
-    transactions = read_transactions(path, columns_option(columns))
+    transactions = read_transactions(path, columns_option(columns), currency=currency_option(currency))
+    moment = Moment.now(settings, as_of)
+    moment = replace(moment, as_of=transactions.day(as_of, moment.scored_at.date()))
     about = {
         "rows": f"{transactions.rows:,}",
         "orders": f"{transactions.orders.height:,}",
         "customers": f"{transactions.customers.height:,}",
     }
-    about |= {f"rows with {reason}": f"{count:,}" for reason, count in transactions.rejected.items()}
-    moment = Moment.now(settings, as_of or transactions.last_on)
+    if left_out := transactions.rejections():
+        about["left out"] = "; ".join(left_out)
     return backtest(JOBS.values(), frames_of(transactions), settings, moment, source=path.name, about=about, say=say)

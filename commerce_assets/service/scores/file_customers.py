@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from commerce_assets.config import Settings
-from commerce_assets.scoring.receipts import Scored, Verdict, judge
+from commerce_assets.scoring.receipts import Scored, Verdict, jsonable, judge
 from commerce_assets.service.scores.jobs import JOBS
 from commerce_assets.service.scores.running import Inputs, Moment
-from commerce_assets.service.scores.transactions_file import Transactions, columns_option, read_transactions
+from commerce_assets.service.scores.transactions_file import Transactions, columns_option, currency_option, read_transactions
 
 OF_RFM = ("recency_score", "frequency_score", "monetary_score", "rfm_segment", "lifecycle", "is_vip", "is_high_value_lapsed")
 
@@ -26,7 +26,8 @@ class ScoredFile:
     customers: pl.DataFrame
     """One row a customer under the file's own name for it, the highest predicted value first."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, shown: pl.DataFrame) -> dict[str, Any]:
+        """What strict JSON can hold, with the customers given."""
         return {
             "rows": self.transactions.rows,
             "rejected": dict(self.transactions.rejected),
@@ -35,6 +36,7 @@ class ScoredFile:
             "is_accepted": self.verdict.is_accepted,
             "refused_because": list(self.verdict.reasons),
             "receipt": self.value.receipt.as_dict(),
+            "customers": jsonable(shown.to_dicts()),
         }
 
     def as_text(self, shown: pl.DataFrame) -> str:
@@ -42,7 +44,7 @@ class ScoredFile:
         receipt = self.value.receipt
         lines = [
             f"{self.transactions.rows:,} rows read, {self.transactions.orders.height:,} orders of {self.customers.height:,} customers, as of {receipt.as_of_on}",
-            *(f"  left out: {count:,} rows with {reason}" for reason, count in self.transactions.rejected.items()),
+            *(f"  left out: {rows}" for rows in self.transactions.rejections()),
             *(f"  left out: {count:,} {reason}" for reason, count in receipt.excluded.items()),
             f"model: {receipt.model} ({receipt.version})" + (f"; simpler model: {receipt.fallback}" if receipt.fallback else ""),
             *(
@@ -63,10 +65,13 @@ class ScoredFile:
             return "\n".join([*lines, str(shown)])
 
 
-def score_file(path: Path, settings: Settings, *, columns: str | None = None, as_of: date | None = None) -> ScoredFile:
+def score_file(
+    path: Path, settings: Settings, *, columns: str | None = None, currency: str | None = None, as_of: date | None = None
+) -> ScoredFile:
     """Read and score a file. Raises `ScoringError` where it cannot be read as transactions."""
-    transactions = read_transactions(path, columns_option(columns))
-    moment = Moment.now(settings, as_of or transactions.last_on)
+    transactions = read_transactions(path, columns_option(columns), currency=currency_option(currency))
+    moment = Moment.now(settings, as_of)
+    moment = replace(moment, as_of=transactions.day(as_of, moment.scored_at.date()))
     inputs = Inputs({"orders": transactions.orders}, None, settings, moment)
     job = JOBS["customer_value"]
     value, rfm = job.score(inputs), JOBS["customer_rfm"].score(inputs)

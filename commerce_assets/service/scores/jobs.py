@@ -17,6 +17,7 @@ from commerce_assets.scoring import (
     score_customers,
 )
 from commerce_assets.scoring.receipts import InputFacts, Receipt, Scored, backtest_table, code_digest, package_versions
+from commerce_assets.service.scores.events_file import read_events
 from commerce_assets.service.scores.policies_file import read_policies
 from commerce_assets.service.scores.running import Inputs, KeptTable, ScoreJob
 
@@ -25,7 +26,7 @@ SEED = 20_261_128
 
 
 def _customer_rfm(inputs: Inputs) -> Scored:
-    from commerce_assets.scoring import rfm
+    from commerce_assets.scoring import rfm, transactions
 
     settings = RfmSettings(lapsed_after_days=inputs.settings.lapsed_after_days)
     moment = inputs.moment
@@ -37,7 +38,7 @@ def _customer_rfm(inputs: Inputs) -> Scored:
             score="customer_rfm",
             model="quintiles",
             version=receipt.version,
-            code_digest=code_digest(rfm.__file__),
+            code_digest=code_digest(rfm.__file__, transactions.__file__),
             as_of_on=receipt.as_of_on,
             scored_at=receipt.scored_at,
             valid_until=moment.valid_until,
@@ -57,7 +58,9 @@ def _customer_rfm(inputs: Inputs) -> Scored:
 
 def _customer_value(inputs: Inputs) -> Scored:
     settings = customers.CustomerValueSettings(
-        horizon_days=inputs.settings.value_horizon_days, annual_discount_rate=inputs.settings.value_discount_rate
+        horizon_days=inputs.settings.value_horizon_days,
+        annual_discount_rate=inputs.settings.value_discount_rate,
+        lapsed_after_days=inputs.settings.lapsed_after_days,
     )
     return customers.score_customer_value(
         inputs.frames["orders"],
@@ -109,6 +112,7 @@ def _demand_plots(inputs: Inputs, scored: Scored) -> Mapping[str, bytes]:
 def _replenishment(inputs: Inputs) -> Scored:
     frames, settings = inputs.frames, inputs.settings
     rules = demand.ReplenishmentSettings(lead_time_days=settings.lead_time_days, service_level=settings.service_level)
+    whole_until = demand.last_whole_day(inputs.moment.as_of, inputs.moment.scored_at, inputs.complete_at)
     return demand.score_replenishment(
         frames["demand_series"],
         frames["stock"],
@@ -119,9 +123,7 @@ def _replenishment(inputs: Inputs) -> Scored:
         settings=rules,
         complete_at=inputs.complete_at,
         seed=SEED,
-        backtest=demand.simulated_service(
-            frames["sales"], frames["stock_history"], frames["variants"], inputs.moment.as_of, settings=rules
-        ),
+        backtest=demand.simulated_service(frames["sales"], frames["stock_history"], frames["variants"], whole_until, settings=rules),
     )
 
 
@@ -181,6 +183,7 @@ def _daily_anomalies(inputs: Inputs) -> Scored:
         inputs.frames["daily_metrics"],
         inputs.moment.as_of,
         scored_at=inputs.moment.scored_at,
+        settings=anomalies.AnomalySettings(own_events=read_events(inputs.settings.calendar_events)),
         complete_at=inputs.complete_at,
         seed=SEED,
     )
@@ -300,7 +303,7 @@ JOBS: dict[str, ScoreJob] = {
             schema=anomalies.ANOMALY_SCHEMA,
             columns=anomalies.ANOMALY_COLUMNS,
             queries=("daily_metrics",),
-            families=("orders",),
+            families=("orders", "inventory"),
             score=_daily_anomalies,
             plots=_anomaly_plots,
             may_be_empty=True,

@@ -15,7 +15,7 @@ def read_policies(path: Path | None, skus: pl.DataFrame) -> pl.DataFrame:
     """`POLICY_COLUMNS` of the file: a row names a variant by `variant_id` or `sku`, or none and holds for all; none without a file.
 
     Cells that are no number become null, which counts as unknown. Raises `ScoringError` where the file is not there, has a column nobody
-    knows, or names a SKU that is no variant's alone.
+    knows, names a SKU that is no variant's alone, or has an id that is no number: without its id the row would hold for everything.
     """
     schema = {name: pl.Int64 if name in KEYS else pl.Float64 for name in POLICY_COLUMNS}
     if path is None:
@@ -28,6 +28,13 @@ def read_policies(path: Path | None, skus: pl.DataFrame) -> pl.DataFrame:
     unknown = sorted(set(given.columns) - {*POLICY_COLUMNS, "sku"})
     if unknown:
         raise ScoringError(f"{path.name} has {', '.join(unknown)}; known columns are sku, {', '.join(POLICY_COLUMNS)}")
+    for key in KEYS:
+        text = given[key].str.strip_chars().fill_null("") if key in given.columns else pl.Series([], dtype=pl.String)
+        unread = text.filter((text != "") & text.cast(pl.Int64, strict=False).is_null())
+        if unread.len():
+            raise ScoringError(
+                f"{path.name} has {unread.len()} values of {key} that are no id, such as {unread[0]}: correct or remove them"
+            )
     if "sku" in given.columns:
         given = _named_by_sku(given, skus, path.name)
     return given.select(

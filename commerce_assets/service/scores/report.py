@@ -16,13 +16,13 @@ import polars as pl
 
 from commerce_assets.config import Settings
 from commerce_assets.scoring.errors import ScoringError
-from commerce_assets.scoring.receipts import Fold, Scored, Verdict, judge
+from commerce_assets.scoring.receipts import Fold, Scored, Verdict, jsonable, judge
 from commerce_assets.scoring.rfm import MONEY
 from commerce_assets.service.scores.running import Inputs, Moment, ScoreJob
 from commerce_assets.service.scores.transactions_file import Transactions
 
 Say = Callable[[str], None]
-_LINE = "{:<25}{:<29}{:<26}{:>10}  {:<29}{:>10}  {}"
+_LINE = "{:<25}{:<31}{:<30}{:>10}  {:<29}{:>10}  {}"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,18 @@ class Figure:
         return sum(fold.baseline_value for fold in self.folds) / len(self.folds)
 
     @property
-    def is_better(self) -> bool:
+    def is_better(self) -> bool | None:
+        """None where the baseline is an aim: there is nothing to be better than."""
+        if self.better == "nearer":
+            return None
         return self.value <= self.baseline_value if self.better == "lower" else self.value >= self.baseline_value
+
+    @property
+    def in_words(self) -> str:
+        """How it came out: better, worse, or how far from its aim."""
+        if self.is_better is None:
+            return f"{self.value - self.baseline_value:+.3g} of its aim"
+        return "better" if self.is_better else "WORSE"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -81,6 +91,8 @@ class Entry:
     verdict: Verdict | None = None
     problem: str | None = None
     plots: Mapping[str, bytes] | None = None
+    not_drawn: str | None = None
+    """Why there are no plots, where drawing them failed."""
 
     @property
     def figures(self) -> list[Figure]:
@@ -113,20 +125,19 @@ class BacktestReport:
     about: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
+        """What strict JSON can hold: a figure that is no number is null."""
         return {
             "source": self.source,
             "as_of_on": self.as_of.isoformat(),
             "about": dict(self.about),
-            "scores": [entry.as_dict() for entry in self.entries],
+            "scores": [jsonable(entry.as_dict()) for entry in self.entries],
         }
 
     def as_text(self) -> str:
         """A table for a terminal."""
-        lines = [
-            f"{self.source}, as of {self.as_of}",
-            "",
-            f"{'score':<24}{'metric':<30}{'model':<24}{'value':>10}  {'baseline':<20}{'value':>10}",
-        ]
+        about = [f"{name}: {value}" for name, value in self.about.items()]
+        titles = _LINE.format("score", "metric", "model", "value", "baseline", "value", "").rstrip()
+        lines = [f"{self.source}, as of {self.as_of}", *about, "", titles]
         for entry in self.entries:
             if entry.problem:
                 lines.append(f"{entry.score:<25}{entry.problem}")
@@ -134,9 +145,12 @@ class BacktestReport:
                 lines.append(f"{entry.score:<25}no backtest: {_why_none(entry)}")
             for figure in entry.figures:
                 metric = f"{figure.metric} *" if figure.is_gate else figure.metric
-                mark = f"{'better' if figure.is_better else 'WORSE'}, {len(figure.folds)} folds"
+                folds = "1 fold" if len(figure.folds) == 1 else f"{len(figure.folds)} folds"
+                mark = f"{figure.in_words}, {folds}"
                 values = f"{figure.value:.4g}", f"{figure.baseline_value:.4g}"
                 lines.append(_LINE.format(entry.score, metric, figure.model, values[0], figure.baseline, values[1], mark))
+            if entry.verdict and not entry.verdict.is_accepted:
+                lines.append(f"{entry.score:<25}REFUSED: {'; '.join(entry.verdict.reasons)}")
         return "\n".join([*lines, "", "* decides whether the score may be used"])
 
     def as_html(self) -> str:
@@ -215,13 +229,20 @@ def frames_of(transactions: Transactions) -> dict[str, pl.DataFrame]:
 
 
 def figures_of(folds: Iterable[Fold]) -> list[Figure]:
-    """Folds put together by metric and model, in the order in which they come."""
-    found: dict[tuple[str, str, str], list[Fold]] = {}
-    for fold in folds:
-        found.setdefault((fold.metric, fold.model, fold.baseline), []).append(fold)
+    """Folds put together by metric and model, in the order in which they come. A score that had too little history for its model in its first
+    folds, and a simpler one there, is judged by all of them: they are one figure of both models, not two."""
+    every = tuple(folds)
+    models: dict[tuple[str, str, int], set[str]] = {}
+    for fold in every:
+        models.setdefault((fold.metric, fold.baseline, fold.fold), set()).add(fold.model)
+    rivals = {(metric, baseline) for (metric, baseline, _), found in models.items() if len(found) > 1}
+    together: dict[tuple[str, str, str], list[Fold]] = {}
+    for fold in every:
+        model = fold.model if (fold.metric, fold.baseline) in rivals else ""
+        together.setdefault((fold.metric, fold.baseline, model), []).append(fold)
     return [
-        Figure(metric, model, baseline, some[0].better, any(fold.is_gate for fold in some), tuple(some))
-        for (metric, model, baseline), some in found.items()
+        Figure(metric, ", ".join(dict.fromkeys(f.model for f in some)), baseline, some[0].better, any(f.is_gate for f in some), tuple(some))
+        for (metric, baseline, _), some in together.items()
     ]
 
 
@@ -232,8 +253,13 @@ def _entry(job: ScoreJob, inputs: Inputs) -> Entry:
     except ScoringError as error:
         return Entry(job.name, time.monotonic() - started, problem=str(error))
     bounds = replace(job.bounds(inputs.settings), max_input_age=None)
-    verdict = judge(scored.receipt, scored.rows, None, bounds, inputs.moment.scored_at)
-    return Entry(job.name, time.monotonic() - started, scored, verdict, plots=dict(job.plots(inputs, scored)))
+    beside = {name: scored.tables[name] for name in job.tables}
+    verdict = judge(scored.receipt, scored.rows, None, bounds, inputs.moment.scored_at, beside=beside)
+    seconds = time.monotonic() - started
+    try:
+        return Entry(job.name, seconds, scored, verdict, plots=dict(job.plots(inputs, scored)))
+    except Exception as error:  # a picture that cannot be drawn must not take the page with it
+        return Entry(job.name, seconds, scored, verdict, not_drawn=f"{type(error).__name__}: {error}")
 
 
 def _daily_metrics(transactions: Transactions) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from commerce_assets.scoring.receipt_rows import (
     FOLD_SCHEMA,
     RECEIPT_SCHEMA,
     Accepted,
+    as_written_now,
     fold_rows,
     last_accepted,
     monitored_figures,
@@ -142,14 +143,15 @@ def run_score(job: ScoreJob, inputs: Inputs, lake: Lake, *, accept_drift: bool =
     Raises `ScoringError` when the input lacks what the score needs; then nothing is kept.
     """
     scored = with_expiry(job.score(inputs), inputs.moment.valid_until)
-    bounds = job.bounds(inputs.settings)
+    bounds, beside = job.bounds(inputs.settings), {name: scored.tables[name] for name in job.tables}
     with lake.scoring(job.name):
-        receipts = lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part=job.name)
+        receipts = receipts_of(lake, job.name)
         before = last_accepted(receipts)
-        strict = judge(scored.receipt, scored.rows, before, bounds, inputs.moment.scored_at)
+        strict = judge(scored.receipt, scored.rows, before, bounds, inputs.moment.scored_at, beside=beside)
         verdict = strict
         if accept_drift and not strict.is_accepted:
-            verdict = judge(scored.receipt, scored.rows, before, replace(bounds, max_drift=float("inf")), inputs.moment.scored_at)
+            any_drift = replace(bounds, max_drift=float("inf"))
+            verdict = judge(scored.receipt, scored.rows, before, any_drift, inputs.moment.scored_at, beside=beside)
         is_drift_accepted = verdict.is_accepted and not strict.is_accepted
         kept = _keep(job, scored, verdict, lake, receipts, is_drift_accepted)
     return Outcome(scored, verdict, before, is_drift_accepted, monitored_figures(kept, SHOWN_RUNS))
@@ -183,14 +185,20 @@ def with_receipt_id(schema: Schema) -> dict[str, pl.DataType]:
     return {**schema, RECEIPT_ID: pl.String()}
 
 
+def receipts_of(lake: Lake, name: str) -> pl.DataFrame:
+    """Every receipt of a score that is kept, in the order in which they were made."""
+    return as_written_now(lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part=name), RECEIPT_SCHEMA)
+
+
 def in_force(lake: Lake, name: str) -> Accepted | None:
-    """The receipt of the rows that are in place; None when there are none, or theirs is not known."""
+    """The receipt of the rows that are in place; None when there are none, or theirs is not known. Where there is no row to name one, it is the
+    last that was accepted without rows: one with rows was killed before they lay there."""
     place = lake.score_file(name)
     if not place.exists():
         return None
     first = pl.scan_parquet(place).select(RECEIPT_ID).head(1).collect()
-    receipts = lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part=name)
-    named = receipts.filter(pl.col(RECEIPT_ID).is_in(first[RECEIPT_ID].implode())) if first.height else receipts
+    is_named = pl.col(RECEIPT_ID).is_in(first[RECEIPT_ID].implode()) if first.height else pl.col("row_count") == 0
+    named = receipts_of(lake, name).filter(is_named)
     return last_accepted(named)
 
 
@@ -199,7 +207,7 @@ def why_not_pushed(lake: Lake, names: Iterable[str], now: datetime) -> list[str]
     reasons = []
     for name in names:
         receipt = in_force(lake, name)
-        newest = lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part=name).sort("scored_at").tail(1).to_dicts()
+        newest = receipts_of(lake, name).tail(1).to_dicts()
         if newest and not newest[0]["is_accepted"]:
             reasons.append(f"the newest run of scores/{name} was refused: {'; '.join(newest[0]['refused_because'])}")
         elif receipt is None:
@@ -236,7 +244,8 @@ def _keep(job: ScoreJob, scored: Scored, verdict: Verdict, lake: Lake, receipts:
     """Keep what the verdict allows; the score's receipts with this one."""
     kept = with_receipt(receipts, receipt_row(scored.receipt, verdict, is_drift_accepted=is_drift_accepted))
     lake.write_scores(RECEIPTS, kept, part=job.name)
-    folds = with_folds(lake.read_scores(FOLDS, FOLD_SCHEMA, part=job.name), fold_rows(scored.receipt), kept)
+    known = as_written_now(lake.read_scores(FOLDS, FOLD_SCHEMA, part=job.name), FOLD_SCHEMA)
+    folds = with_folds(known, fold_rows(scored.receipt), kept)
     lake.write_scores(FOLDS, folds, part=job.name)
     if not verdict.is_accepted:
         return kept

@@ -29,7 +29,7 @@ select
     case
         when replenishment.daily_units is null
         then 'no_forecast'
-        when replenishment.available_count <= 0 and replenishment.daily_units > 0
+        when replenishment.available_count <= 0 and replenishment.days_of_cover is not null
         then 'out_of_stock'
         when replenishment.suggested_order_count > 0
         then 'reorder'

@@ -47,6 +47,15 @@ def test_an_unusual_day_warns_with_the_money_at_stake() -> None:
     assert "far too few" in str(result.metadata["anomalies"].value)
 
 
+def test_a_surplus_of_one_channel_is_not_taken_off_the_loss_of_another_and_what_is_not_known_is_not_told_as_nothing() -> None:
+    loss = {"is_anomaly": True, "direction": "low", "at_stake_amount": Decimal(-5000)}
+    surplus = {"channel": "pos", "is_anomaly": True, "direction": "high", "at_stake_amount": Decimal(5000)}
+    unknown = {"channel": "app", "is_anomaly": True, "direction": "low", "at_stake_amount": None, "currency_code": "EUR"}
+    result = anomaly_check_result(KEY, "orders", days(loss, surplus, unknown))
+    assert result.metadata["money_at_stake"].value == {"GBP": -5000.0, "GBP above expected": 5000.0}
+    assert anomaly_check_result(KEY, "orders", days(surplus)).metadata["money_at_stake"].value == {"GBP": 5000.0}
+
+
 def test_an_anomaly_of_an_earlier_day_is_counted_and_warns_no_more() -> None:
     result = anomaly_check_result(KEY, "orders", days({"day_on": date(2026, 11, 20), "is_anomaly": True}, {}))
     assert result.passed

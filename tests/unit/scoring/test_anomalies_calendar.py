@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from commerce_assets.scoring import ScoringError
-from commerce_assets.scoring.anomalies import OwnEvent, calendar_events, calendar_features
+from commerce_assets.scoring.anomalies import OwnEvent, calendar_events
 from commerce_assets.scoring.anomalies.calendar import easter, thanksgiving
 
 EASTER = (
@@ -49,13 +49,14 @@ def test_every_event_of_a_year_falls_on_its_days() -> None:
     }
 
 
-def test_features_of_days() -> None:
-    days = calendar_features(date(2024, 2, 28), date(2024, 12, 24))
-    leap = days.row(1, named=True)
-    assert (leap["day_on"], leap["weekday"], leap["is_month_end"], leap["is_month_start"]) == (date(2024, 2, 29), 4, True, False)
-    december = days.tail(24)
-    assert december["christmas_run_up_rate"].to_list() == pytest.approx([n / 23 for n in range(1, 24)] + [0.0])
-    assert days["events"].null_count() == 0
+def test_months_begin_and_end_on_their_days_in_a_leap_year_too() -> None:
+    months = calendar_events(date(2024, 2, 1), date(2024, 3, 31)).filter(pl.col("kind") == "month").select("day_on", "event")
+    assert months.rows() == [
+        (date(2024, 2, 1), "month_start"),
+        (date(2024, 2, 29), "month_end"),
+        (date(2024, 3, 1), "month_start"),
+        (date(2024, 3, 31), "month_end"),
+    ]
 
 
 def test_own_events_come_first_and_may_reach_over_the_year() -> None:

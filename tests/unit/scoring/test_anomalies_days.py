@@ -223,6 +223,14 @@ def test_the_receipt_holds_the_baseline_against_the_week_before() -> None:
     assert judge(found.receipt, found.rows, None, Bounds(), SCORED_AT).is_accepted
 
 
+def test_the_receipt_names_the_days_whose_alarms_the_backtest_counts() -> None:
+    values = counts(300, 100, lines=3)
+    values[:2, 280] = 0
+    found = judged(daily(values), 300)
+    assert f"{FIRST_ON + timedelta(days=280)} (2)" in found.receipt.notes[-1]
+    assert "true events included" in found.receipt.notes[-1]
+
+
 def test_the_plot_is_an_image() -> None:
     bands = judged(daily(counts(100, 20)), 100).tables["bands"]
     assert plot_band(bands, "orders", "channel 0").startswith(b"\x89PNG")

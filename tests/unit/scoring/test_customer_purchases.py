@@ -131,6 +131,17 @@ def test_customers_who_never_leave_drive_dropout_to_its_bound_honestly() -> None
     assert all(error is None for error, bound in zip(maximum.standard_errors, maximum.at_bound, strict=True) if bound)
 
 
+def test_a_maximum_at_the_bounds_is_found_though_its_height_is_lost_in_rounding() -> None:
+    """Who comes back does so once and never again: a at its upper bound, b at its lower; a likelihood of terms of 1e5."""
+    days = np.arange(600)
+    again = days < 200
+    age = 30.0 + days % 400
+    last = np.where(again, age - days % 25, 0)
+    maximum = fit_bgnbd(grouped_repeats(again.astype(float), last, age)).maximum
+    assert maximum.at_bound == (False, False, True, True)
+    assert maximum.is_converged, maximum.slope
+
+
 def test_impossible_histories_and_no_repeats_are_refused_with_what_to_do() -> None:
     with pytest.raises(ScoringError, match="cannot be, such as 1 repeats in 9 days of 5"):
         grouped_repeats(np.array([1, 0]), np.array([9, 0]), np.array([5, 5]))

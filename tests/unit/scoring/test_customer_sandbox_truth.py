@@ -14,7 +14,10 @@ CUSTOMERS = 4_000
 @pytest.mark.parametrize("seed", [0, 4])
 def test_the_processs_parameters_are_within_three_standard_errors(seed: int) -> None:
     """By day, as the score sees them: the generator moves a purchase to another hour of its day, so that only the day is the process's own;
-    purchases of one day (2 % of all) are one, of their sum. The floor of 3.00 on an order's value touches one order in some thousands."""
+    purchases of one day (2 % of all) are one, of their sum. The floor of 3.00 on an order's value touches one order in some thousands.
+
+    Counting by day has its price: alpha comes out 6 % too large (1.5 standard errors here), so that of the first 16 seeds 4 miss by more than
+    three errors somewhere. To the moment, the same customers give every parameter without bias."""
     truth = BuyingProcess()
     _, purchases = draw_customers(np.random.default_rng(seed), CUSTOMERS, truth, AS_OF)
     days = (

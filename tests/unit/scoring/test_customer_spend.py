@@ -76,6 +76,16 @@ def test_moments_agree_with_draws_of_the_posterior() -> None:
     assert square[0] == pytest.approx((first**2).mean(), rel=0.01)
 
 
+def test_spread_of_heavy_tails_is_wide_and_about_their_mean() -> None:
+    count, total = np.array([1.0]), np.array([10.0])
+    for shape in (1.05, 1.3, 1.9, 2.0):
+        model = GammaGamma(0.02, shape - 0.02, 50.0)
+        product, square = spend_moments(model, count, total)
+        mean = conditional_spend(model, count, total)[0]
+        assert product[0] == pytest.approx(11 * mean**2), f"shape {shape}: as of shape 2.1"
+        assert square[0] > product[0]
+
+
 @settings(max_examples=100, deadline=None)
 @given(p=st.floats(0.05, 50), q=st.floats(1.02, 50), v=st.floats(0.01, 1e5), count=st.integers(0, 500), mean=st.floats(-100, 1e6))
 def test_the_expectation_lies_between_the_customers_own_mean_and_everyones(p: float, q: float, v: float, count: int, mean: float) -> None:

@@ -252,6 +252,43 @@ def test_odd_shops_are_scored_without_nonsense(orders: pl.DataFrame) -> None:
     assert scored.rows.height == orders["customer_id"].n_unique()
 
 
+def test_a_shops_first_day_promises_what_shops_bring_and_not_an_order_a_fortnight() -> None:
+    orders = orders_frame(*[(customer, 0, 10) for customer in range(1, 1_001)])
+    scored = score(orders)
+    assert scored.receipt.parameters["alpha"].value == pytest.approx(9.1, abs=0.01), "nothing seen: the prior alone"
+    assert scored.rows["expected_order_count"].max() < 2
+    assert scored.rows["churn_rate"].min() > 0.4
+    older = score(orders.with_columns(ordered_on=pl.lit(AS_OF - timedelta(days=60))))
+    assert older.rows["expected_order_count"].max() < 0.02, "60 days in which none of a thousand came back outweigh it"
+
+
+def test_absurd_amounts_stop_nobody_elses_score() -> None:
+    most = "99999999999999.9999"
+    absurd = orders_frame((9_001, 30, most), (9_001, 20, most), (9_002, 10, f"-{most}"), (9_002, 9, f"-{most}"))
+    scored = score(shops(drawn_orders(500), absurd))
+    assert_sane(scored)
+    amounts = scored.rows.filter(pl.col("customer_id") > 9_000)["historic_value_amount"].to_list()
+    assert amounts == [Decimal(10**13), Decimal(-(10**13))]
+    assert_sane(score(orders_frame(*[(customer, 30 + customer % 9, most) for customer in range(300)])))
+
+
+def test_a_moment_in_another_zone_counts_on_its_utc_day() -> None:
+    moment = pl.datetime(2026, 11, 20, 2, time_zone="UTC").dt.convert_time_zone("America/New_York")
+    orders = orders_frame((1, 0, 10)).drop("ordered_on")
+    for at in (moment, moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None)):
+        assert score(orders.with_columns(ordered_at=at)).rows["recency_days"].to_list() == [1]
+
+
+def test_calibration_of_a_short_history_learns_nothing_from_the_hold_out_it_is_tried_on() -> None:
+    """240 days: hold-outs of 90 days that overlap, so that none had ended at the last cutoff."""
+    scored = score(drawn_orders(6_000, seed=11, history_days=240))
+    folds = sorted({(fold.cutoff_on, fold.until_on) for fold in scored.receipt.backtest})
+    assert len(folds) == 3
+    assert folds[1][1] > folds[2][0], "they overlap"
+    assert set(scored.tables["calibration"]["stage"]) == {"raw"}
+    assert any("not calibrated" in note for note in scored.receipt.notes)
+
+
 def test_no_orders_at_all_give_typed_nothing() -> None:
     scored = score(orders_frame())
     assert_sane(scored)
@@ -300,6 +337,14 @@ def test_transitions_count_every_customer_of_rfm_once() -> None:
         ("new", "active", 1),
         ("new_customer", "new", 1),
     ]
+
+
+def test_transitions_draw_the_line_of_the_lapsed_where_the_settings_do() -> None:
+    orders = orders_frame((1, 100, 10))
+    ends = [
+        score(orders, settings=CustomerValueSettings(lapsed_after_days=days)).tables["transitions"]["lifecycle_now"] for days in (90, 180)
+    ]
+    assert [end.to_list() for end in ends] == [["lapsed"], ["active"]]
 
 
 def test_tables_of_the_last_fold_add_up() -> None:

@@ -44,6 +44,8 @@ def test_classes_of_series_whose_interval_and_variation_are_known() -> None:
     assert class_of([3, 4] * 13) == "new"
     assert class_of([3, 4, 3, 4] * 15 + [0] * 90) == "dead"
     assert class_of([0] * 60) == "dead"
+    assert class_of([2] + [0] * 99) == "dead", "one sale, and never again"
+    assert class_of([1, 0, 0, 2] + [0] * 96) == "dead", "what fell silent has not lengthened its own gaps by that"
     assert class_of(([1] + [0] * 39) * 3 + [0] * 60) == "intermittent", "one that sells every 60 days is not dead after 99"
 
 

@@ -2,14 +2,17 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commerce_assets.observability.snapshots import ensure as ensure_copies
 from commerce_assets.scoring.demand import (
     REPLENISHMENT_COLUMNS,
     REPLENISHMENT_SCHEMA,
@@ -20,9 +23,11 @@ from commerce_assets.scoring.demand import (
     simulated_service,
 )
 from commerce_assets.scoring.demand.simulation import played
-from commerce_assets.scoring.demand.spread import DISPERSION_COLUMNS, TAIL_COLUMNS
+from commerce_assets.scoring.demand.spread import DISPERSION_COLUMNS, LENGTHS, TAIL_COLUMNS
 from commerce_assets.scoring.errors import ScoringError
 from commerce_assets.scoring.receipts import Scored, gate_figures
+from commerce_assets.service.scores.policies_file import read_policies
+from commerce_assets.service.scores.running import query
 
 AS_OF = date(2026, 11, 21)
 SCORED_AT = datetime(2026, 11, 22, 3, tzinfo=UTC)
@@ -129,6 +134,27 @@ def test_a_lead_time_that_varies_and_a_slow_sync_need_more_stock() -> None:
     assert (plain["sync_buffer_count"], slow["sync_buffer_count"]) == (0, 5), "the slowest channel: a day of a mean of 2"
 
 
+def test_a_lead_time_of_unknown_spread_spreads_in_proportion_to_its_length() -> None:
+    def level(**policy: Any) -> int:
+        return int(row_of(series_of(10.0, k=0.05), stock_of((1, 0)), policy_of(review_days=1.0, **policy))["reorder_point_count"])
+
+    for days in (2.0, 14.0, 42.0):
+        assert level(lead_time_days=days) == level(lead_time_days=days, lead_time_sd_days=days * 3 / 14)
+    assert level(lead_time_days=2.0, lead_time_sd_days=3.0) > 1.5 * level(lead_time_days=2.0)
+
+
+def test_the_level_serves_as_often_as_asked_when_lead_times_vary() -> None:
+    random = np.random.default_rng(4)
+    mean, k, lead, sd, review, runs = 2.0, 0.5, 14, 3.0, 7, 20_000
+    k_of_sums = {column: [k / length] for column, length in zip(DISPERSION_COLUMNS, LENGTHS, strict=True)}
+    policy = policy_of(lead_time_days=float(lead), lead_time_sd_days=sd, review_days=float(review), service_level=0.95)
+    level = row_of(series_of(mean).with_columns(**{name: pl.Series(value) for name, value in k_of_sums.items()}), stock_of((1, 0)), policy)
+    took = np.rint(random.gamma((lead / sd) ** 2, sd**2 / lead, runs)).astype(int)
+    wanted = random.poisson(random.gamma(1 / k, k * mean, (runs, took.max() + review))).cumsum(axis=1)
+    served = (wanted[np.arange(runs), took + review - 1] <= level["reorder_point_count"]).mean()
+    assert 0.945 < served < 0.965, f"{served:.4f} of {runs} deliveries came before the shelf was empty"
+
+
 def test_demand_that_comes_now_and_then_is_protected_by_its_own_distribution() -> None:
     rare = row_of(series_of(0.05, k=3.0), stock_of((1, 0)))
     assert rare["reorder_point_count"] == 4, "mean .7: a normal quantile would give 3"
@@ -216,6 +242,60 @@ def test_wrong_inputs_are_refused_by_name() -> None:
         scored(pl.concat([series_of(1.0), series_of(1.0)]), stock_of((1, 1)))
     with pytest.raises(ScoringError, match="service_level is 1"):
         ReplenishmentSettings(service_level=1.0)
+
+
+def test_a_policy_whose_id_nobody_can_read_is_refused_and_does_not_hold_for_all(tmp_path: Path) -> None:
+    file = tmp_path / "policies.csv"
+    skus = pl.DataFrame({"sku": ["MUG"], "variant_id": [1]})
+    for column in ("variant_id", "location_id"):
+        file.write_text(f"{column},lead_time_days\n1,9\ngid://shopify/X/2,60\n")
+        with pytest.raises(ScoringError, match=f"1 values of {column} that are no id, such as gid://shopify/X/2"):
+            read_policies(file, skus)
+    file.write_text("variant_id,location_id,lead_time_days\n 2 ,,9\n,,60\n")
+    assert read_policies(file, skus).select("variant_id", "lead_time_days").rows() == [(2, 9.0), (None, 60.0)]
+
+
+def test_latency_runs_from_the_fact_to_the_storefront_and_reaches_the_reorder_point(tmp_path: Path) -> None:
+    ensure_copies(tmp_path)
+    place = tmp_path / "observability" / "stock_syncs"
+    (empty,) = place.glob("*.parquet")
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    day = timedelta(days=1)
+
+    def sync(item: int, occurred: datetime | None, outcome: str = "acknowledged", at: datetime = noon) -> dict[str, Any]:
+        said = {"push_id": "p", "item_id": item, "location_id": 1, "outcome": outcome}
+        return said | {"occurred_at": occurred, "taken_at": at - timedelta(seconds=2), "acknowledged_at": at}
+
+    with duckdb.connect() as warehouse:
+        warehouse.execute(
+            "create schema marts; create table marts.dim_variant as select * from (values (10, 1), (20, 2)) t(inventory_item_id, variant_id)"
+        )
+        warehouse.execute("set variable lake_root = ?", [str(tmp_path)])
+        warehouse.execute("set variable as_of_on = ?", [AS_OF])
+        assert warehouse.sql(query("sync_latency")).pl().is_empty()
+        rows = [
+            *(sync(10, noon - day), sync(10, noon - day, "refused"), sync(10, noon - 40 * day, at=noon - 39 * day)),
+            *(sync(20, noon + timedelta(seconds=5)), sync(20, None), sync(20, noon - day, at=noon + 3 * day)),
+        ]
+        pl.DataFrame(rows, schema=pl.read_parquet_schema(empty)).write_parquet(empty)
+        latency = warehouse.sql(query("sync_latency")).pl()
+    assert sorted(latency.select("variant_id", "location_id", "sync_p95_seconds").rows()) == [(1, 1, 86_400.0), (2, 1, 2.0)]
+    first, second = scored(series_of(2.0, 2.0), stock_of((1, 0), (2, 0)), PLAIN, latency).rows.sort("variant_id").iter_rows(named=True)
+    assert first["reorder_point_count"] > second["reorder_point_count"] == 53
+    assert (first["sync_buffer_count"], second["sync_buffer_count"]) == (5, 0)
+
+
+def test_days_without_stock_of_what_sells_on_without_it_are_no_lost_demand() -> None:
+    with duckdb.connect() as warehouse:
+        warehouse.execute(
+            "create schema marts; create table marts.dim_variant as select * from (values (1, 'deny'), (2, 'continue')) t(variant_id, inventory_policy)"
+        )
+        warehouse.execute(
+            "create table marts.fct_inventory_snapshot as select v as variant_id, 1 as location_id, date '2026-11-20' + d as snapshot_on, "
+            "0 + 5 * d as available_quantity, true as is_tracked, true as is_active from (values (1), (2), (3)) v(v), (values (0), (1)) d(d)"
+        )
+        found = warehouse.sql(query("stock_history")).pl().sort("variant_id", "available_count")
+    assert found.select("variant_id", "available_count").rows() == [(1, 0), (1, 5), (2, 5), (3, 0), (3, 5)]
 
 
 def test_a_policy_played_by_hand() -> None:

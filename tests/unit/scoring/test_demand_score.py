@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,42 @@ def test_the_same_rows_in_any_order_give_the_same_forecast(result: Scored) -> No
     assert shuffled.rows.equals(result.rows)
     assert shuffled.tables["totals"].equals(result.tables["totals"])
     assert shuffled.receipt == result.receipt
+
+
+def test_a_day_that_is_not_over_is_forecast_and_not_learned_from(result: Scored) -> None:
+    today = AS_OF + timedelta(days=1)
+    first_hours = pl.DataFrame([(0, 1, today, 1)], schema=SALES, orient="row")
+    early = score_demand(pl.concat([shop(), first_hours]), NO_STOCK, VARIANTS, today, scored_at=SCORED_AT, complete_at=SCORED_AT)
+    assert early.rows.equals(result.rows)
+    assert early.tables["series"].equals(result.tables["series"])
+    assert (early.rows["forecast_on"].min(), early.receipt.as_of_on) == (today, AS_OF)
+    assert early.receipt.excluded == {"sales_after_as_of": 1}
+
+
+def test_what_is_in_stock_for_the_first_time_today_has_a_forecast_today() -> None:
+    today = AS_OF + timedelta(days=1)
+    stock = pl.DataFrame([(0, 1, today, 0), (9, 3, today, 5)], schema=dict(NO_STOCK.schema), orient="row")
+    some = score_demand(shop(60), stock, VARIANTS, today, scored_at=SCORED_AT, settings=DemandSettings(folds=0))
+    series = some.tables["series"]
+    assert series.filter(pl.col("location_id") == 3).select("variant_id", "history_days").rows() == [(9, 1)]
+    assert series["censored_day_count"].sum() == 0
+    assert some.receipt.excluded == {}
+
+
+@pytest.mark.parametrize(
+    ("scored_at", "complete_at", "last_on"),
+    [
+        (SCORED_AT, None, AS_OF),
+        (SCORED_AT + timedelta(days=9), None, AS_OF),
+        (SCORED_AT, SCORED_AT - timedelta(days=2), AS_OF - timedelta(days=2)),
+        (datetime(2026, 11, 22, 3, tzinfo=timezone(timedelta(hours=5))), None, AS_OF - timedelta(days=1)),
+    ],
+    ids=["the day after", "later", "sales known until the day before yesterday", "still the day before in UTC"],
+)
+def test_the_forecast_begins_after_the_last_day_known_as_a_whole(scored_at: datetime, complete_at: datetime | None, last_on: date) -> None:
+    some = score_demand(shop(40), NO_STOCK, VARIANTS, AS_OF, scored_at=scored_at, complete_at=complete_at, settings=DemandSettings(folds=0))
+    assert some.rows["forecast_on"].min() == last_on + timedelta(days=1)
+    assert some.receipt.trained_to_on == last_on
 
 
 def test_series_of_unknown_variants_are_forecast_and_said() -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from commerce_assets.scoring.receipt_rows import (
     FOLD_SCHEMA,
     KEPT_RECEIPTS,
     RECEIPT_SCHEMA,
+    as_written_now,
     fold_rows,
     last_accepted,
     receipt_row,
@@ -44,7 +46,7 @@ def reasons(receipt: Receipt, rows: pl.DataFrame = ROWS, before: Receipt | None 
     return judge(receipt, rows, before, bounds or Bounds(), NOW).reasons
 
 
-def fold(number: int, value: float, baseline: float, better: str = "lower") -> Fold:
+def fold(number: int, value: float, baseline: float, better: Literal["lower", "higher"] = "lower") -> Fold:
     return replace(GOOD.backtest[0], fold=number, value=value, baseline_value=baseline, better=better)
 
 
@@ -84,6 +86,8 @@ def test_figures_that_are_no_gate_decide_nothing() -> None:
 
 def test_a_gate_that_is_no_number_is_refused() -> None:
     assert reasons(replace(GOOD, backtest=(fold(1, float("nan"), 1.0),)))
+    (reason,) = reasons(replace(GOOD, backtest=(fold(1, 1.0, float("nan")),)))
+    assert "order_mae is 1, not to be held against the nan of naive" in reason
 
 
 def test_drift_beyond_its_bound_is_refused_and_names_the_figure() -> None:
@@ -100,7 +104,21 @@ def test_a_share_that_is_small_before_and_after_has_not_drifted() -> None:
 
 
 def test_a_handful_of_rows_is_not_watched_for_drift() -> None:
-    assert reasons(replace(GOOD, rows=12, monitored={"mean_value": 900.0}), before=GOOD) == ()
+    assert reasons(replace(GOOD, rows=12, monitored={"mean_value": 900.0}), before=replace(GOOD, rows=9)) == ()
+
+
+def test_a_score_that_shrinks_to_a_handful_is_watched_by_what_it_was() -> None:
+    (reason,) = reasons(replace(GOOD, rows=12, monitored={"mean_value": 900.0}), before=GOOD)
+    assert reason.startswith("mean_value went from 100 to 900")
+
+
+def test_a_score_whose_every_row_is_gone_has_drifted_even_where_it_may_be_empty() -> None:
+    gone = replace(GOOD, rows=0, excluded={"orders_after_as_of": 40}, monitored={})
+    may_be_empty = Bounds(may_be_empty=True)
+    (reason,) = reasons(gone, ROWS.clear(), before=GOOD, bounds=may_be_empty)
+    assert reason.startswith("no row is left of the 500 of 2026-11-28: 40 orders_after_as_of")
+    assert reasons(gone, ROWS.clear(), before=GOOD, bounds=replace(may_be_empty, max_drift=float("inf"))) == ()
+    assert reasons(gone, ROWS.clear(), before=replace(GOOD, rows=5), bounds=may_be_empty) == ()
 
 
 def test_another_version_of_a_model_is_not_compared_with_the_one_before() -> None:
@@ -111,6 +129,11 @@ def test_another_version_of_a_model_is_not_compared_with_the_one_before() -> Non
 def test_rows_that_are_no_finite_number_are_refused(bad: float) -> None:
     (reason,) = reasons(GOOD, ROWS.with_columns(churn_rate=pl.Series([0.1, bad])))
     assert "1 rows have no finite churn_rate" in reason
+
+
+def test_tables_kept_beside_the_rows_are_finite_too() -> None:
+    (reason,) = judge(GOOD, ROWS, None, Bounds(), NOW, beside={"series": pl.DataFrame({"level": [1.0, None, float("inf")]})}).reasons
+    assert reason == "series: 1 rows have no finite level: never to be pushed"
 
 
 def test_nothing_scored_is_refused_unless_it_may_be_so() -> None:
@@ -165,6 +188,34 @@ def test_the_last_accepted_receipt_outlives_any_number_of_refused_ones() -> None
     found = last_accepted(kept)
     assert found is not None
     assert found.receipt_id == GOOD.receipt_id
+
+
+def test_the_receipt_made_last_is_the_newest_whatever_the_clock_said() -> None:
+    ahead = receipt_row(replace(GOOD, scored_at=NOW + timedelta(days=9_000)), Verdict(()), is_drift_accepted=False)
+    now = receipt_row(GOOD, Verdict(()), is_drift_accepted=False)
+    kept = with_receipt(ahead, now)
+    assert kept["receipt_id"].to_list() == [ahead["receipt_id"][0], GOOD.receipt_id]
+    found = last_accepted(kept)
+    assert found is not None
+    assert found.scored_at == NOW
+
+
+def test_receipts_of_another_version_are_read_in_todays_columns() -> None:
+    kept = receipt_row(GOOD, Verdict(()), is_drift_accepted=False)
+    other = kept.drop("packages", "row_count").with_columns(pl.col("seed").cast(pl.Int32), retired=pl.lit("x"))
+    read = as_written_now(other, RECEIPT_SCHEMA)
+    assert dict(read.schema) == RECEIPT_SCHEMA
+    assert read["packages"].to_list() == [None]
+    later = with_receipt(read, receipt_row(replace(GOOD, seed=2), Verdict(()), is_drift_accepted=False))
+    assert later.height == 2
+    found = last_accepted(read)
+    assert found is not None
+    assert (found.rows, found.monitored) == (0, {"mean_value": 100.0})
+
+
+def test_json_of_a_receipt_is_strict_whatever_its_figures() -> None:
+    odd = replace(GOOD, backtest=(fold(1, float("nan"), float("inf")),), monitored={"mean_value": float("-inf")})
+    assert json.loads(json.dumps(odd.as_dict(), allow_nan=False))["backtest"][0]["value"] is None
 
 
 def test_a_receipts_id_says_what_it_is_of() -> None:

@@ -142,6 +142,13 @@ def test_value_in_a_former_currency_is_left_out_and_counted() -> None:
     assert receipt.orders_in_other_currency == 1
 
 
+def test_absurd_amounts_stop_nobody_elses_score() -> None:
+    absurd = [(customer, 3, "99999999999999.9999") for customer in range(1, 151) for _ in range(2)]
+    scores, _ = score_customers(orders_frame(*absurd, (200, 3, 5)), AS_OF, scored_at=SCORED_AT)
+    assert scores["monetary_amount"].max() == Decimal(10**13)
+    assert scores.filter(pl.col("customer_id") == 200)["is_vip"].to_list() == [False]
+
+
 def test_high_value_lapsed_needs_both() -> None:
     valuable = [(c, 100, 1000 + c) for c in (9, 10)]
     orders = orders_frame(*[(c, 95, 10) for c in range(1, 9)], *valuable, (11, 3, 5000))

@@ -1,6 +1,8 @@
 """How scores are run: rows replace those before only when their receipt is accepted, and always name it."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from commerce_assets.config import Settings, SettingsError
 from commerce_assets.contracts import TABLES
 from commerce_assets.lake import Lake
 from commerce_assets.scoring.receipt_rows import RECEIPT_SCHEMA
+from commerce_assets.scoring.receipts import Fold, InputFacts
 from commerce_assets.service.scores.jobs import JOBS, made_in
 from commerce_assets.service.scores.running import (
     RECEIPTS,
@@ -81,6 +84,66 @@ def test_killed_before_its_rows_lie_there_a_run_leaves_rows_with_a_known_receipt
     found = in_force(lake, "churn")
     assert found is not None
     assert found.scored_at == NOW
+
+
+def test_killed_in_its_first_run_a_score_is_not_in_force_for_rows_that_never_came(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure_scores(lake, [job()])
+    write = Lake.write_scores
+
+    def killed(self: Lake, name: str, frame: pl.DataFrame, part: str = "data") -> Path:
+        if name == "churn":
+            raise KeyboardInterrupt
+        return write(self, name, frame, part)
+
+    monkeypatch.setattr(Lake, "write_scores", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_score(job(), inputs(), lake)
+    monkeypatch.undo()
+    assert in_force(lake, "churn") is None
+    assert "no accepted scores/churn yet" in why_not_pushed(lake, ["churn"], NOW)[0]
+    assert run_score(job(), inputs(1), lake).verdict.is_accepted
+    assert why_not_pushed(lake, ["churn"], inputs(2).moment.scored_at) == []
+
+
+def test_a_run_refused_while_the_clock_was_ahead_is_healed_by_the_next_good_one(lake: Lake) -> None:
+    run_score(job(), inputs(), lake)
+    run_score(job(is_converged=False), inputs(90_000), lake)
+    assert why_not_pushed(lake, ["churn"], NOW)
+    run_score(job(), inputs(1), lake)
+    assert why_not_pushed(lake, ["churn"], inputs(2).moment.scored_at) == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"is_converged": False},
+        {"backtest": (Fold(1, NOW.date(), NOW.date(), "mae", "m", 2.0, "naive", 1.0, "lower", True),)},
+        {"inputs": {"orders": InputFacts(1, complete_at=NOW - timedelta(hours=50))}},
+        {"monitored": {"mean_rate": 0.01}},
+    ],
+    ids=["not converged", "worse than its baseline", "stale", "drifted"],
+)
+def test_each_gate_keeps_what_was_accepted_byte_for_byte_and_the_next_good_run_heals_it(lake: Lake, bad: dict[str, Any]) -> None:
+    run_score(job(), inputs(), lake)
+    places = [lake.score_file("churn"), lake.score_file(BESIDE.name)]
+    before = [place.read_bytes() for place in places]
+    outcome = run_score(job(**bad), inputs(1), lake)
+    assert not outcome.verdict.is_accepted
+    assert [place.read_bytes() for place in places] == before
+    assert lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part="churn")["is_accepted"].to_list() == [True, False]
+    (reason,) = why_not_pushed(lake, ["churn"], inputs(2).moment.scored_at)
+    assert outcome.verdict.reasons[0] in reason
+    run_score(job(), inputs(3), lake)
+    assert why_not_pushed(lake, ["churn"], inputs(4).moment.scored_at) == []
+
+
+def test_receipts_that_another_version_kept_stand_in_no_runs_way(lake: Lake) -> None:
+    run_score(job(), inputs(), lake)
+    lake.write_scores(RECEIPTS, lake.read_scores(RECEIPTS, RECEIPT_SCHEMA, part="churn").drop("packages"), part="churn")
+    lake.write_scores("receipt_folds", pl.DataFrame({"receipt_id": ["old"]}), part="churn")
+    assert in_force(lake, "churn") is not None
+    assert run_score(job(), inputs(1), lake).verdict.is_accepted
+    assert lake.read_scores(RECEIPTS, {}, part="churn").columns == list(RECEIPT_SCHEMA)
 
 
 def test_a_push_needs_a_receipt_in_force(lake: Lake) -> None:

@@ -1,10 +1,23 @@
 -- What order risk reads. Contact keys are digests: the score counts who shares them and never sees them.
 with
-    failures as (
-        select order_id, count(*) as payment_failures_count
+    attempts as (
+        select order_id, status, is_successful, coalesce(processed_at, created_at) as attempted_at
         from marts.fct_transaction
-        where not is_successful and kind in ('sale', 'authorization', 'capture')
-        group by order_id
+        where kind in ('sale', 'authorization')
+    ),
+
+    paid as (select order_id, min(attempted_at) as first_paid_at from attempts where is_successful group by order_id),
+
+    -- What was declined before the order was paid. A payment that is pending did not fail, and a capture or an
+    -- instalment that fails weeks later was not known when the order came in.
+    failures as (
+        select attempts.order_id, count(*) as payment_failures_count
+        from attempts
+        left join paid on paid.order_id = attempts.order_id
+        where
+            attempts.status in ('failure', 'error')
+            and (paid.first_paid_at is null or attempts.attempted_at <= paid.first_paid_at)
+        group by attempts.order_id
     )
 
 select

@@ -1,6 +1,6 @@
--- Units sold by variant, day and the location they leave from: the one that shipped the line; else the one that ships
--- the
--- variant, or the shop, most often; else the first that fulfils online.
+-- Units sold by variant, day and the location they leave from: where they were shipped. Units that were not yet leave
+-- from where most of their line did; else from where the variant, or the shop, is shipped most often; else from the
+-- first location that fulfils online.
 with
     lines as (
         select order_line_id, variant_id, ordered_on, quantity
@@ -9,20 +9,48 @@ with
     ),
 
     shipped as (
-        select fulfillment_lines.order_line_id, min(fulfillments.location_id) as location_id
+        select fulfillment_lines.order_line_id, fulfillments.location_id, sum(fulfillment_lines.quantity) as quantity
         from staging.stg_storefront__fulfillment_lines as fulfillment_lines
         inner join
             staging.stg_storefront__fulfillments as fulfillments
             on fulfillments.fulfillment_id = fulfillment_lines.fulfillment_id
         where fulfillments.status = 'success' and fulfillments.location_id is not null
-        group by fulfillment_lines.order_line_id
+        group by fulfillment_lines.order_line_id, fulfillments.location_id
+    ),
+
+    placed as (
+        select
+            lines.variant_id,
+            lines.ordered_on,
+            lines.quantity,
+            shipped.location_id,
+            coalesce(shipped.quantity, 0) as shipped_quantity,
+            coalesce(
+                sum(shipped.quantity) over (from_most rows between unbounded preceding and 1 preceding), 0
+            ) as before_quantity,
+            coalesce(sum(shipped.quantity) over (partition by lines.order_line_id), 0) as line_shipped_quantity,
+            row_number() over from_most = 1 as is_main
+        from lines
+        left join shipped on shipped.order_line_id = lines.order_line_id
+        window from_most as (partition by lines.order_line_id order by shipped.quantity desc, shipped.location_id)
+    ),
+
+    -- A line that was sent twice was sold once.
+    parts as (
+        select
+            variant_id,
+            ordered_on,
+            location_id,
+            greatest(least(shipped_quantity, quantity - before_quantity), 0)
+            + case when is_main then greatest(quantity - line_shipped_quantity, 0) else 0 end as unit_count
+        from placed
     ),
 
     usual as (
-        select lines.variant_id, mode(shipped.location_id order by shipped.location_id) as location_id
-        from lines
-        inner join shipped on shipped.order_line_id = lines.order_line_id
-        group by lines.variant_id
+        select variant_id, mode(location_id order by location_id) as location_id
+        from parts
+        where location_id is not null
+        group by variant_id
     ),
 
     shop as (
@@ -39,12 +67,12 @@ with
     )
 
 select
-    lines.variant_id,
-    coalesce(shipped.location_id, usual.location_id, shop.location_id) as location_id,
-    lines.ordered_on as sold_on,
-    cast(sum(lines.quantity) as bigint) as unit_count
-from lines
+    parts.variant_id,
+    coalesce(parts.location_id, usual.location_id, shop.location_id) as location_id,
+    parts.ordered_on as sold_on,
+    cast(sum(parts.unit_count) as bigint) as unit_count
+from parts
 cross join shop
-left join shipped on shipped.order_line_id = lines.order_line_id
-left join usual on usual.variant_id = lines.variant_id
+left join usual on usual.variant_id = parts.variant_id
+where parts.unit_count > 0
 group by all

@@ -3,7 +3,6 @@ select
     variant_id,
     location_id,
     cast(available_quantity as bigint) as available_count,
-    cast(on_hand_quantity as bigint) as on_hand_count,
     cast(incoming_quantity as bigint) as incoming_count,
     unit_cost_amount,
     currency_code
