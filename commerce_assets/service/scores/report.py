@@ -55,7 +55,8 @@ class Figure:
     def in_words(self) -> str:
         """How it came out: better, worse, or how far from its aim."""
         if self.is_better is None:
-            return f"{self.value - self.baseline_value:+.3g} of its aim"
+            away = self.value - self.baseline_value
+            return f"{abs(away):.2g} {'above' if away > 0 else 'below'} its aim"
         return "better" if self.is_better else "WORSE"
 
     def as_dict(self) -> dict[str, Any]:

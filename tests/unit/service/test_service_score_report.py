@@ -93,4 +93,4 @@ def test_an_aim_is_neither_beaten_nor_missed_but_told_as_a_distance() -> None:
     fold = Fold(1, date(2026, 1, 1), date(2026, 2, 1), "day_coverage_80", "demand", 0.92, "nominal", 0.8, "nearer")
     (figure,) = figures_of([fold])
     assert figure.is_better is None
-    assert figure.in_words == "+0.12 of its aim"
+    assert figure.in_words == "0.12 above its aim"
