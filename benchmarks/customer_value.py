@@ -1,8 +1,8 @@
 """Customer value of 1 M simulated customers, and RFM of the same, beside what others offer.
 
 Bounds: fitting BG/NBD and gamma-gamma at least 20 times as fast as `lifetimes` on the same customers, row by row, to the same likelihood,
-under 1 GB at its peak (measured in a process of its own); all predictions from fitted parameters in 2 s (the interval of the value, which
-needs two quantiles of a Gamma and the parameters' covariance, is beside them); RFM within 3 times a bare DuckDB query of quintiles.
+under 1 GB at its peak (measured in a process of its own); all predictions from fitted parameters and the intervals of the value in 2 s
+together; RFM within 3 times a bare DuckDB query of quintiles.
 """
 
 import resource
@@ -159,7 +159,7 @@ def main() -> int:
     theirs, their_purchases, their_spend = fit_lifetimes(inputs)
     model = fit_customer_model(customers, settings)
     scoring, _ = timed(lambda: predictions(model, customers, settings, horizon_days=settings.horizon_days))
-    intervals, _ = timed(lambda: value_intervals(model, customers, settings, horizon_days=settings.horizon_days), runs=1)
+    intervals, _ = timed(lambda: value_intervals(model, customers, settings, horizon_days=settings.horizon_days))
     scored_at = datetime(2026, 11, 22, tzinfo=UTC)
     segmenting, _ = timed(lambda: rfm.score_customers(orders, AS_OF, scored_at=scored_at))
     with duckdb.connect() as connection:
@@ -172,7 +172,7 @@ def main() -> int:
         ("BG/NBD and gamma-gamma fit", fitting, None),
         ("  lifetimes, row by row", theirs, theirs / fitting),
         ("predictions from fitted parameters", scoring, None),
-        ("  intervals of the value beside them", intervals, None),
+        ("intervals of the value", intervals, None),
         ("RFM of all", segmenting, segmenting / bare),
         ("  bare DuckDB ntile query", bare, None),
     ):
@@ -185,7 +185,7 @@ def main() -> int:
         "likelihood no lower": purchases.maximum.log_likelihood >= their_purchases - 0.5
         and spend.maximum.log_likelihood >= their_spend - 0.5,
         f"peak below {RSS_BOUND_MIB} MiB": peak_mib < RSS_BOUND_MIB,
-        f"predictions in {SCORE_BOUND_SECONDS:.0f} s": scoring <= SCORE_BOUND_SECONDS,
+        f"predictions and intervals in {SCORE_BOUND_SECONDS:.0f} s": scoring + intervals <= SCORE_BOUND_SECONDS,
         f"RFM within {RFM_BOUND:.0f} times DuckDB": segmenting <= RFM_BOUND * bare,
     }
     print("; ".join(f"{bound}: {'kept' if is_kept else 'MISSED'}" for bound, is_kept in kept.items()))

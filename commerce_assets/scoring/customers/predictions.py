@@ -91,7 +91,7 @@ def _relative_variance(model: CustomerModel, horizon_days: int, repeats: Floats,
     step = 1e-4
 
     def logs(purchases: BgNbd) -> Floats:
-        expected = alive_rate(purchases, repeats, span, age) * purchases_ahead(purchases, horizon_days, repeats, age).mean
+        expected = alive_rate(purchases, repeats, span, age) * purchases_ahead(purchases, horizon_days, repeats, age, with_pairs=False).mean
         return np.log(np.maximum(expected, 1e-300))
 
     at = logs(model.purchases)

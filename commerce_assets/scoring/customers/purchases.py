@@ -76,10 +76,12 @@ def days_to_next(model: BgNbd, quantile: float, repeats: Floats, age_days: Float
     return days
 
 
-def purchases_ahead(model: BgNbd, days: float, repeats: Floats, age_days: Floats, *, annual_discount_rate: float = 0.0) -> Ahead:
+def purchases_ahead(
+    model: BgNbd, days: float, repeats: Floats, age_days: Floats, *, annual_discount_rate: float = 0.0, with_pairs: bool = True
+) -> Ahead:
     """Moments of the number of purchases in the next `days` of customers who are still that; discounted continuously.
 
-    Computed once a distinct pair of repeats and age.
+    Computed once a distinct pair of repeats and age. Without `with_pairs` the pairs are left at 0.
     """
     pairs = np.stack([np.asarray(repeats, dtype=float), np.asarray(age_days, dtype=float)], axis=1)
     distinct, at = _distinct_pairs(pairs)
@@ -100,15 +102,17 @@ def purchases_ahead(model: BgNbd, days: float, repeats: Floats, age_days: Floats
                 w * np.exp(-force * t) * (_bought(dropout, shape, t / scale) @ weight) for t, w in zip(times, time_weights, strict=True)
             )
             discounted = np.exp(-force * horizon) * mean + force * parts
-        results[:, first:end] = mean, discounted, _bought_pairs(dropout, shape, horizon / scale) @ weight
-    mean, discounted, bought_pairs = results[:, at]
-    return Ahead(mean, discounted, bought_pairs)
+        bought_pairs = _bought_pairs(dropout, shape, horizon / scale) @ weight if with_pairs else 0.0
+        results[0, first:end], results[1, first:end], results[2, first:end] = mean, discounted, bought_pairs
+    return Ahead(results[0, at], results[1, at], results[2, at])
 
 
 def _distinct_pairs(pairs: Floats) -> tuple[Floats, Floats]:
     """Distinct rows in order, and where each row is among them."""
     if not len(pairs):
         return pairs, np.zeros(0, dtype=int)
+    if (counted := _distinct_whole_pairs(pairs)) is not None:
+        return counted
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     in_order = pairs[order]
     is_new = np.ones(len(pairs), dtype=bool)
@@ -116,6 +120,21 @@ def _distinct_pairs(pairs: Floats) -> tuple[Floats, Floats]:
     at = np.empty(len(pairs), dtype=int)
     at[order] = np.cumsum(is_new) - 1
     return in_order[is_new], at
+
+
+def _distinct_whole_pairs(pairs: Floats) -> tuple[Floats, Floats] | None:
+    """The same for whole numbers from 0 that span few enough pairs to be counted off, which takes a tenth of the time of sorting; else None."""
+    most = pairs.max(axis=0)
+    width = most[1] + 1
+    if pairs.min() < 0 or not (most[0] + 1) * width <= 8 * len(pairs) + 1_000_000:
+        return None
+    whole = pairs.astype(np.intp)
+    if (whole != pairs).any():
+        return None
+    places = whole[:, 0] * int(width) + whole[:, 1]
+    is_there = np.bincount(places) > 0
+    distinct = np.flatnonzero(is_there)
+    return np.stack(np.divmod(distinct, int(width)), axis=1).astype(float), (np.cumsum(is_there) - 1)[places]
 
 
 def _bought(dropout: Floats, shape: float, span: Floats) -> Floats:

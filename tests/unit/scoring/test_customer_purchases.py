@@ -177,3 +177,14 @@ def test_what_holds_for_every_model_and_history(
     assert ahead.discounted_mean[0] >= ahead.mean[0] * 1.1 ** (-days / 365) * (1 - 1e-6)
     assert ahead.pairs[0] >= -1e-9
     assert np.isfinite(days_to_next(model, 0.9, one[0], one[2])).all()
+
+
+def test_pairs_that_are_counted_off_and_pairs_that_are_sorted_give_the_same() -> None:
+    rng = np.random.default_rng(3)
+    repeats, ages = rng.poisson(2.0, 500).astype(float), rng.integers(0, 700, 500).astype(float)
+    counted = purchases_ahead(CDNOW, 90, repeats, ages)
+    # A fraction, and an age that nobody can count off to: both have to be sorted.
+    for odd_repeats, odd_age in ((0.5, 10.0), (0.0, 1e9)):
+        sorted_out = purchases_ahead(CDNOW, 90, np.append(repeats, odd_repeats), np.append(ages, odd_age))
+        np.testing.assert_allclose(sorted_out.mean[:-1], counted.mean, rtol=1e-12)
+        np.testing.assert_allclose(sorted_out.pairs[:-1], counted.pairs, rtol=1e-12)
