@@ -37,7 +37,7 @@ demo: setup ## The same without the UI: run once, print the summary, exit non-ze
 	@$(BIN)/commerce demo
 
 test: setup-dev ## Set up, run the whole test suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=25 --durations-min=5
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25 --durations-min=5
 
 check: setup-dev ## Format, lint, types, SQL format, import rules
 	@$(BIN)/ruff format --check .

@@ -15,6 +15,14 @@ sys.dont_write_bytecode = False
 """Tests start this package in hundreds of processes: where it may not be kept compiled, each of them compiles it anew, for seconds."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a module stay on one worker where they name no group: what a module makes once is then made once, and not by every worker."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     """One undisturbed run for all tests of the xdist group `runs`."""

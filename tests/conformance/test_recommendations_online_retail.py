@@ -10,6 +10,8 @@ from support import shared_path
 from commerce_assets.scoring.receipts import Bounds, Scored, gate_figures, judge
 from commerce_assets.scoring.recommendations import recommend_products
 
+pytestmark = pytest.mark.xdist_group("recommendations_online_retail")
+"""On one worker: elsewhere the year would be scored once more."""
 AS_OF = date(2011, 12, 9)
 SCORED_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 GOODS = r"^[0-9]{5}"

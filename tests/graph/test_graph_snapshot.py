@@ -12,13 +12,21 @@ from typing import Any
 import dagster as dg
 import pytest
 
+pytestmark = pytest.mark.xdist_group("graph")
+"""On one worker: elsewhere all would be parsed and built once more."""
 SNAPSHOT = Path(__file__).parent / "graph_snapshot.json"
 
 
 @pytest.fixture(scope="module")
-def definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
+def parsed_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data root for all that is built here: dbt parses its project once a root, for six seconds."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def definitions(parsed_root: Path) -> Iterator[dg.Definitions]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COMMERCE_DATA_ROOT", str(tmp_path_factory.mktemp("run")))
+        patch.setenv("COMMERCE_DATA_ROOT", str(parsed_root))
         patch.delenv("SHOPIFY_SHOP", raising=False)
         from commerce_assets.definitions import build_defs
 
@@ -161,8 +169,8 @@ def test_behind_every_family_of_events_stand_models_and_none_behind_the_scores(d
     assert not {key for keys in behind.values() for key in keys if key.startswith(("warehouse/sync", "warehouse/ops/order_trace"))}
 
 
-def test_without_the_scores_behind_it_a_push_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COMMERCE_DATA_ROOT", str(tmp_path))
+def test_without_the_scores_behind_it_a_push_is_not_there(parsed_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMERCE_DATA_ROOT", str(parsed_root))
     monkeypatch.setenv("COMMERCE_SCORES", "customer_rfm,customer_value")
     from commerce_assets.definitions import build_defs
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import REPOSITORY
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("definitions")]
+
 BIN = Path(sys.executable).parent
 
 
@@ -19,26 +21,30 @@ def run(data_root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
-def test_dagster_definitions_validate_from_nothing(data_root: Path) -> None:
-    done = run(data_root, "dagster", "definitions", "validate")
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A data root that held nothing, and what validating on it said; the other commands go on from there, so that dbt parses once."""
+    root = tmp_path_factory.mktemp("validated")
+    return root, run(root, "dagster", "definitions", "validate")
+
+
+def test_dagster_definitions_validate_from_nothing(validated: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    _, done = validated
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Validation successful for code location commerce_assets" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_workspace_names_the_location_as_dg_does(data_root: Path) -> None:
-    done = run(data_root, "dagster", "definitions", "validate", "--workspace", "workspace.yaml")
+def test_workspace_names_the_location_as_dg_does(validated: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    done = run(validated[0], "dagster", "definitions", "validate", "--workspace", "workspace.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Validation successful for code location commerce_assets" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not (BIN / "dg").exists(), reason="dg is in the dev extra")
-def test_dg_checks_and_lists_the_definitions(data_root: Path) -> None:
-    checked = run(data_root, "dg", "check", "defs")
+def test_dg_checks_and_lists_the_definitions(validated: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    checked = run(validated[0], "dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    listed = run(data_root, "dg", "list", "defs", "--json")
+    listed = run(validated[0], "dg", "list", "defs", "--json")
     assert listed.returncode == 0, listed.stdout + listed.stderr
     for key in (
         "storefront/orders",

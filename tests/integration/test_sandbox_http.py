@@ -1,16 +1,18 @@
-"""The sandbox over HTTP, in a process of its own: tokens, versions, bulk downloads, faults, TLS, restarts."""
+"""The sandbox over HTTP, in a process of its own but for its faults: tokens, versions, bulk downloads, faults, TLS, restarts."""
 
 import datetime as dt
 import json
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from inprocess_shop import ServedSandbox, served_sandbox
 from support import SANDBOX_TOKEN, RunningSandbox, running_sandbox
 
 from commerce_assets.sandbox.access import ALL_SCOPES
@@ -18,6 +20,8 @@ from commerce_assets.sandbox.auth import FIRST_REFRESH_TOKEN
 from commerce_assets.sandbox.documents import gid, line_item_doc, order_doc, shop_doc
 from commerce_assets.sandbox.store import Store
 
+pytestmark = pytest.mark.xdist_group("sandbox_http")
+"""On one worker: elsewhere the same servers would be started once more."""
 ORDERS = "{ orders { edges { node { id name lineItems { edges { node { id sku } } } } } } }"
 RUN = "mutation($query: String!) { bulkOperationRunQuery(query: $query) { bulkOperation { id status } userErrors { field message code } } }"
 READ = "query($id: ID!) { bulkOperation(id: $id) { status errorCode objectCount rootObjectCount fileSize url partialDataUrl } }"
@@ -52,14 +56,18 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
 
 
 def post(
-    sandbox: RunningSandbox, text: str, variables: dict[str, Any] | None = None, token: str | None = SANDBOX_TOKEN, version: str = "2026-10"
+    sandbox: RunningSandbox | ServedSandbox,
+    text: str,
+    variables: dict[str, Any] | None = None,
+    token: str | None = SANDBOX_TOKEN,
+    version: str = "2026-10",
 ) -> httpx.Response:
     headers = {} if token is None else {"X-Shopify-Access-Token": token}
     url = f"{sandbox.url}/admin/api/{version}/graphql.json"
     return httpx.post(url, json={"query": text, "variables": variables or {}}, headers=headers, timeout=20, verify=False)
 
 
-def bulk(sandbox: RunningSandbox, text: str = ORDERS, version: str = "2026-10") -> dict[str, Any]:
+def bulk(sandbox: RunningSandbox | ServedSandbox, text: str = ORDERS, version: str = "2026-10") -> dict[str, Any]:
     """Run a bulk query to its end."""
     payload = post(sandbox, RUN, {"query": text}, version=version).json()["data"]["bulkOperationRunQuery"]
     assert payload["userErrors"] == []
@@ -161,15 +169,8 @@ def test_a_staged_upload_is_kept(sandbox: RunningSandbox):
     assert refused.status_code == 403
 
 
-def with_faults(folder: Path, *faults: dict[str, Any]) -> Path:
-    path = folder / "faults.json"
-    path.write_text(json.dumps({"seed": 1, "faults": list(faults)}))
-    return path
-
-
 def test_faults_strike_on_schedule(tmp_path: Path):
-    faults = with_faults(
-        tmp_path,
+    faults: list[dict[str, Any]] = [
         {"kind": "http_503", "nth": [1]},
         {"kind": "http_429", "nth": [2], "seconds": 3},
         {"kind": "throttled", "nth": [3]},
@@ -177,8 +178,8 @@ def test_faults_strike_on_schedule(tmp_path: Path):
         {"kind": "wrong_version", "nth": [5], "version": "2026-01"},
         {"kind": "cut_connection", "nth": [6]},
         {"kind": "timeout", "nth": [7], "seconds": 0.2},
-    )
-    with running_sandbox(filled(tmp_path / "store"), "--faults", str(faults)) as running:
+    ]
+    with served_sandbox(filled(tmp_path / "store"), *faults) as running:
         answers = [post(running, "{ shop { name } }") for _ in range(5)]
         assert [answer.status_code for answer in answers] == [503, 429, 200, 401, 200]
         assert answers[1].headers["Retry-After"] == "3.0"
@@ -197,8 +198,11 @@ def download(url: str, into: bytearray) -> None:
 
 
 def test_a_cut_download_can_be_resumed_and_an_expired_url_says_so(tmp_path: Path):
-    faults = with_faults(tmp_path, {"kind": "cut_connection", "on": "download", "nth": [1], "at": 0.5}, {"kind": "url_expired", "nth": [3]})
-    with running_sandbox(filled(tmp_path / "store"), "--faults", str(faults)) as running:
+    faults: list[dict[str, Any]] = [
+        {"kind": "cut_connection", "on": "download", "nth": [1], "at": 0.5},
+        {"kind": "url_expired", "nth": [3]},
+    ]
+    with served_sandbox(filled(tmp_path / "store"), *faults) as running:
         operation = bulk(running)
         got = bytearray()
         with pytest.raises(httpx.RemoteProtocolError):
@@ -212,7 +216,8 @@ def test_a_cut_download_can_be_resumed_and_an_expired_url_says_so(tmp_path: Path
 
 def test_everything_survives_a_killed_server(tmp_path: Path):
     folder = filled(tmp_path / "store")
-    faults = with_faults(tmp_path, {"kind": "bulk_slow", "nth": [2], "seconds": 60})
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps({"seed": 1, "faults": [{"kind": "bulk_slow", "nth": [2], "seconds": 60}]}))
     with running_sandbox(folder, "--faults", str(faults)) as running:
         kept = bulk(running)
         document = 'mutation { tagsAdd(id: "%s", tags: "kept") { userErrors { message } } }' % gid("Order", 1)  # noqa: UP031
@@ -259,17 +264,30 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return cert_path, key_path
 
 
-def test_it_serves_https_and_its_links_say_so(tmp_path: Path):
-    cert, key = certificate(tmp_path)
-    with running_sandbox(filled(tmp_path / "store"), "--tls-cert", str(cert), "--tls-key", str(key)) as running:
-        port = running.url.rpartition(":")[2]
-        trusted = ssl.create_default_context(cafile=str(cert))
-        with httpx.Client(verify=trusted, base_url=f"https://localhost:{port}") as client:
-            assert client.get("/healthz").status_code == 200
-        assert bulk(running)["url"].startswith(f"https://127.0.0.1:{port}/")
+@dataclass(frozen=True)
+class Dressed:
+    """A sandbox with options of the command line: `--plan plus` and TLS."""
+
+    running: RunningSandbox
+    certificate: Path
 
 
-def test_the_plan_sets_the_rate_limit(tmp_path: Path):
-    with running_sandbox(filled(tmp_path / "store"), "--plan", "plus") as running:
-        status = post(running, "{ shop { name } }").json()["extensions"]["cost"]["throttleStatus"]
-        assert (status["maximumAvailable"], status["restoreRate"]) == (20_000, 1000)
+@pytest.fixture(scope="module")
+def dressed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dressed]:
+    folder = tmp_path_factory.mktemp("dressed")
+    cert, key = certificate(folder)
+    with running_sandbox(filled(folder / "store"), "--plan", "plus", "--tls-cert", str(cert), "--tls-key", str(key)) as running:
+        yield Dressed(running, cert)
+
+
+def test_it_serves_https_and_its_links_say_so(dressed: Dressed):
+    port = dressed.running.url.rpartition(":")[2]
+    trusted = ssl.create_default_context(cafile=str(dressed.certificate))
+    with httpx.Client(verify=trusted, base_url=f"https://localhost:{port}") as client:
+        assert client.get("/healthz").status_code == 200
+    assert bulk(dressed.running)["url"].startswith(f"https://127.0.0.1:{port}/")
+
+
+def test_the_plan_sets_the_rate_limit(dressed: Dressed):
+    status = post(dressed.running, "{ shop { name } }").json()["extensions"]["cost"]["throttleStatus"]
+    assert (status["maximumAvailable"], status["restoreRate"]) == (20_000, 1000)

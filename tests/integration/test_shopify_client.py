@@ -4,14 +4,15 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import RunningSandbox, commerce, running_sandbox
+from inprocess_shop import ServedSandbox, served_sandbox
 
+from commerce_assets.sandbox.fill import fill
 from commerce_assets.sandbox.store import Store
 from commerce_assets.sources.shopify.auth import Auth, ClientCredentials, StaticToken
 from commerce_assets.sources.shopify.bulk import BulkOptions, run_mutation, run_query
@@ -39,6 +40,8 @@ from commerce_assets.sources.shopify.streams import (
 )
 from commerce_assets.sources.shopify.throttle import Throttle
 
+pytestmark = pytest.mark.xdist_group("shopify_client")
+"""On one worker: elsewhere the store would be filled and served once more."""
 AS_OF = datetime(2026, 11, 20, 12, tzinfo=UTC)
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2026, 12, 31)
 
@@ -46,17 +49,17 @@ FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2026, 12, 31)
 @pytest.fixture(scope="module")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop") / "store"
-    commerce("sandbox", "fill", "--scale", "0.05", "--seed", "3", "--as-of", AS_OF.strftime("%Y-%m-%dT%H:%M:%S"), "--store", str(folder))
+    fill(folder, scale=0.05, seed=3, as_of=AS_OF)
     return folder
 
 
 @pytest.fixture(scope="module")
-def shop(store_folder: Path) -> Iterator[RunningSandbox]:
-    with running_sandbox(store_folder, "--plan", "plus") as running:
+def shop(store_folder: Path) -> Iterator[ServedSandbox]:
+    with served_sandbox(store_folder, plan="plus") as running:
         yield running
 
 
-def client_of(shop: RunningSandbox, auth: Auth | None = None, version: str = "2026-10") -> ShopifyClient:
+def client_of(shop: ServedSandbox, auth: Auth | None = None, version: str = "2026-10") -> ShopifyClient:
     retry = RetryPolicy(attempts=8, base_seconds=0.02, cap_seconds=0.5)
     return ShopifyClient(shop.url, version, auth or StaticToken(shop.url, shop.token), throttle=Throttle(), retry=retry)
 
@@ -190,7 +193,7 @@ def test_locations_and_ids(shop, store_folder, tmp_path):
 
 
 def test_several_threads_share_the_budget_without_a_collision(store_folder, tmp_path):
-    with running_sandbox(store_folder, "--plan", "standard") as shop, client_of(shop) as client:
+    with served_sandbox(store_folder) as shop, client_of(shop) as client:
         threads = [threading.Thread(target=fetch_orders, args=(client, tmp_path / str(number), FIRST_DAY, LAST_DAY)) for number in range(3)]
         for thread in threads:
             thread.start()
@@ -241,16 +244,12 @@ def test_a_bulk_mutation_reaches_every_row(shop, store_folder, tmp_path):
     assert sorted(edge["node"]["id"] for edge in tagged["customers"]["edges"]) == sorted(customers)
 
 
-@contextmanager
-def faulty(store_folder: Path, tmp_path: Path, *faults: dict[str, Any]) -> Iterator[RunningSandbox]:
-    path = tmp_path / "faults.json"
-    path.write_text(json.dumps({"seed": 7, "faults": faults}))
-    with running_sandbox(store_folder, "--plan", "plus", "--faults", str(path)) as running:
-        yield running
+def faulty(store_folder: Path, *faults: dict[str, Any]) -> AbstractContextManager[ServedSandbox]:
+    return served_sandbox(store_folder, *faults, plan="plus")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shop: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def undisturbed(shop: ServedSandbox, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What orders are without faults."""
     with client_of(shop) as client:
         return sorted(map(json.dumps, rows(fetch_orders(client, tmp_path_factory.mktemp("undisturbed"), FIRST_DAY, LAST_DAY).files)))
@@ -277,7 +276,7 @@ SURVIVED: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", SURVIVED)
 def test_the_stream_is_the_same_whatever_happens_on_the_way(name, store_folder, undisturbed, tmp_path):
-    with faulty(store_folder, tmp_path, *SURVIVED[name]) as shop, client_of(shop) as client:
+    with faulty(store_folder, *SURVIVED[name]) as shop, client_of(shop) as client:
         fetched = fetch_orders(client, tmp_path / "load", FIRST_DAY, LAST_DAY)
         assert sorted(map(json.dumps, rows(fetched.files))) == undisturbed
         assert not list((tmp_path / "load").glob("*.tmp"))
@@ -291,7 +290,7 @@ def running_operations(client: ShopifyClient) -> list[str]:
 
 def test_an_operation_that_keeps_failing_leaves_its_partial_data_aside(store_folder, tmp_path):
     with (
-        faulty(store_folder, tmp_path, {"kind": "bulk_failed_partial", "rate": 1, "after_objects": 7}) as shop,
+        faulty(store_folder, {"kind": "bulk_failed_partial", "rate": 1, "after_objects": 7}) as shop,
         client_of(shop) as client,
         pytest.raises(BulkFailedError, match="not used") as caught,
     ):
@@ -302,7 +301,7 @@ def test_an_operation_that_keeps_failing_leaves_its_partial_data_aside(store_fol
 
 
 def test_a_truncated_result_is_never_taken_for_whole(store_folder, tmp_path):
-    with faulty(store_folder, tmp_path, {"kind": "jsonl_truncated", "rate": 1}) as shop, client_of(shop) as client:
+    with faulty(store_folder, {"kind": "jsonl_truncated", "rate": 1}) as shop, client_of(shop) as client:
         try:
             fetched = fetch_orders(client, tmp_path / "load", FIRST_DAY, LAST_DAY)
         except TruncatedDownloadError:
@@ -313,7 +312,7 @@ def test_a_truncated_result_is_never_taken_for_whole(store_folder, tmp_path):
 
 
 def test_a_corrupted_line_does_not_stop_the_rest(store_folder, tmp_path):
-    with faulty(store_folder, tmp_path, {"kind": "jsonl_corrupted", "nth": [1], "line": 3}) as shop, client_of(shop) as client:
+    with faulty(store_folder, {"kind": "jsonl_corrupted", "nth": [1], "line": 3}) as shop, client_of(shop) as client:
         fetched = fetch_orders(client, tmp_path / "load", FIRST_DAY, LAST_DAY)
     assert fetched.lines == fetched.declared_objects
     lines = [line for file in fetched.bulk_files for line in file.read_bytes().splitlines()]
@@ -331,7 +330,7 @@ def is_json(line: bytes) -> bool:
 
 def test_a_token_that_expires_is_renewed_once(store_folder, undisturbed, tmp_path):
     with (
-        faulty(store_folder, tmp_path, {"kind": "token_expired", "nth": [1, 4]}) as shop,
+        faulty(store_folder, {"kind": "token_expired", "nth": [1, 4]}) as shop,
         client_of(shop, ClientCredentials(shop.url, "sandbox-client", "sandbox-secret")) as client,
     ):
         fetched = fetch_orders(client, tmp_path / "load", FIRST_DAY, LAST_DAY)
@@ -340,19 +339,19 @@ def test_a_token_that_expires_is_renewed_once(store_folder, undisturbed, tmp_pat
 
 def test_another_version_is_an_error_or_a_warning(store_folder, tmp_path):
     with (
-        faulty(store_folder, tmp_path, {"kind": "wrong_version", "rate": 1, "version": "2026-01"}) as shop,
+        faulty(store_folder, {"kind": "wrong_version", "rate": 1, "version": "2026-01"}) as shop,
         client_of(shop) as client,
         pytest.raises(ApiVersionError, match=r"2026-01 answered \(older\)"),
     ):
         fetch_orders(client, tmp_path / "load", FIRST_DAY, LAST_DAY)
-    with running_sandbox(store_folder) as shop, client_of(shop, version="2024-01") as client:
+    with served_sandbox(store_folder) as shop, client_of(shop, version="2024-01") as client:
         with pytest.warns(ApiVersionWarning, match="newer"):
             client.shop_info()
         assert client.version_answered > "2024-01"
 
 
 def test_a_client_that_leaves_cancels_its_operation(store_folder, tmp_path):
-    with faulty(store_folder, tmp_path, {"kind": "bulk_slow", "rate": 1, "seconds": 60}) as shop, client_of(shop) as client:
+    with faulty(store_folder, {"kind": "bulk_slow", "rate": 1, "seconds": 60}) as shop, client_of(shop) as client:
         with pytest.raises(BulkTimeoutError):
             fetch_orders(client, tmp_path / "load", FIRST_DAY, LAST_DAY, options=BulkOptions(operation_seconds=0.5))
         assert running_operations(client) == []
@@ -361,7 +360,7 @@ def test_a_client_that_leaves_cancels_its_operation(store_folder, tmp_path):
 def test_more_operations_than_the_shop_runs_at_once_wait_for_each_other(store_folder, tmp_path):
     slow = {"kind": "bulk_slow", "rate": 1, "seconds": 1}
     with (
-        faulty(store_folder, tmp_path, slow) as shop,
+        faulty(store_folder, slow) as shop,
         client_of(shop) as first,
         client_of(shop) as second,
         ThreadPoolExecutor(8) as executor,

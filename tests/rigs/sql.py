@@ -141,22 +141,28 @@ class _SqlRig:
 
 
 class DuckDbRig(_SqlRig):
+    """Keeps the file open all its life: to open it anew for each look and each session takes 10 ms.
+    That the destination opens and closes it by itself is shown in test_destination_sql.py."""
+
     name = "duckdb"
     refuses_itself = True
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.path = root / "crm.duckdb"
         target = SqlTarget(url_env="CRM_DATABASE_URL", table="audience", on_remove="delete", create_table=False, **options)
-        with duckdb.connect(str(self.path)) as connection:
-            check = f"check (length(segment) <= {LONGEST_VALUE})"
-            connection.execute(
-                f"create table audience (record_key text primary key, segment text {check}, value decimal(18, 4), as_of date, theirs text)"
-            )
+        self._file = duckdb.connect(str(self.path))
+        check = f"check (length(segment) <= {LONGEST_VALUE})"
+        self._file.execute(
+            f"create table audience (record_key text primary key, segment text {check}, value decimal(18, 4), as_of date, theirs text)"
+        )
         super().__init__(f"duckdb:///{self.path}", target)
 
     def query(self, text: str, *values: Any) -> list[Any]:
-        with duckdb.connect(str(self.path)) as connection:
+        with self._file.cursor() as connection:
             return connection.execute(text, list(values)).fetchall()
+
+    def close(self) -> None:
+        self._file.close()
 
     def _database(self) -> DuckDbDatabase:
         rig = self
@@ -191,7 +197,7 @@ class PostgresRig(_SqlRig):
 
     def __init__(self, server_url: str, **options: Any) -> None:
         self.schema = f"rig_{uuid.uuid4().hex[:12]}"
-        self.engine = sa.create_engine(server_url, poolclass=sa.pool.NullPool)
+        self.engine = sa.create_engine(server_url)
         target = SqlTarget(url_env="CRM_DATABASE_URL", table=f"{self.schema}.audience", create_table=False, **options)
         self._run(
             f"create schema {self.schema}",
@@ -222,6 +228,7 @@ class PostgresRig(_SqlRig):
 
     def close(self) -> None:
         self._run(f"drop schema {self.schema} cascade")
+        self.engine.dispose()
 
     def _run(self, *statements: str) -> None:
         with self.engine.begin() as connection:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rigs.quick import one_database_for_fingerprints
 
 from commerce_assets.activation.engine import PushInterruptedError, push
 from commerce_assets.activation.errors import DestinationUnavailableError
@@ -16,12 +17,34 @@ from commerce_assets.activation.fingerprint import GONE, fingerprint, fingerprin
 from commerce_assets.activation.ledger import Ledger
 from commerce_assets.activation.plan import make_plan
 from commerce_assets.activation.records import Change, Estimate, Fields, Guards, Meter, RowResult, Sync, idempotency_key
+from commerce_assets.activation.tables import METADATA
 
 SYNC = Sync("memory", "test", mapped=("a", "b"), carried=("as_of",), guards=Guards(max_removed_share=1.0))
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where many small ledgers need not wait for a disk."""
 VALUES = st.one_of(st.none(), st.sampled_from(["", "x", "y", "ü✓", "a=1"]))
 RECORDS = st.dictionaries(st.sampled_from([f"k{n}" for n in range(12)]), st.tuples(VALUES, VALUES), max_size=12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_fingerprints() -> Iterator[None]:
+    with one_database_for_fingerprints():
+        yield
+
+
+@pytest.fixture(scope="module")
+def kept_ledger() -> Iterator[Ledger]:
+    """For one example after another: the tables and the statements of a new one take longer than the pushes. See `emptied`."""
+    with TemporaryDirectory(dir=MEMORY) as folder, Ledger(f"sqlite:///{folder}/ops.sqlite") as ledger:
+        yield ledger
+
+
+def emptied(ledger: Ledger) -> Ledger:
+    """As a new one."""
+    with ledger.engine.begin() as connection:
+        for table in METADATA.sorted_tables:
+            connection.execute(table.delete())
+    return ledger
 
 
 def frame(records: dict[str, tuple[str | None, str | None]], as_of: str = "2026-11-21") -> pl.DataFrame:
@@ -136,44 +159,46 @@ def test_control_characters_and_repeated_keys_are_skipped_and_never_removed() ->
 @settings(max_examples=40, deadline=None)
 @given(first=RECORDS, second=RECORDS)
 def test_what_was_applied_leaves_an_empty_plan(
-    first: dict[str, tuple[str | None, str | None]], second: dict[str, tuple[str | None, str | None]]
+    kept_ledger: Ledger, first: dict[str, tuple[str | None, str | None]], second: dict[str, tuple[str | None, str | None]]
 ) -> None:
-    destination = MemoryDestination()
-    with TemporaryDirectory(dir=MEMORY) as folder, Ledger(f"sqlite:///{folder}/ops.sqlite") as ledger:
-        for desired in (first, second):
-            report = push(SYNC, frame(desired), ledger, destination)
-            assert report.succeeded == report.planned
-            assert destination.holds() == meaningful(desired)
-            written = destination.written
-            again = push(SYNC, frame(meaningful(desired), as_of="2027-01-01"), ledger, destination)
-            assert (again.planned, destination.written) == (0, written)
+    destination, ledger = MemoryDestination(), emptied(kept_ledger)
+    for desired in (first, second):
+        report = push(SYNC, frame(desired), ledger, destination)
+        assert report.succeeded == report.planned
+        assert destination.holds() == meaningful(desired)
+        written = destination.written
+        again = push(SYNC, frame(meaningful(desired), as_of="2027-01-01"), ledger, destination)
+        assert (again.planned, destination.written) == (0, written)
 
 
 @settings(max_examples=40, deadline=None)
 @given(first=RECORDS, second=RECORDS, seed=st.integers(0, 2**16), trouble=st.sampled_from([0.2, 0.5, 0.8]))
 def test_any_order_of_failures_converges_to_the_desired_state(
-    first: dict[str, tuple[str | None, str | None]], second: dict[str, tuple[str | None, str | None]], seed: int, trouble: float
+    kept_ledger: Ledger,
+    first: dict[str, tuple[str | None, str | None]],
+    second: dict[str, tuple[str | None, str | None]],
+    seed: int,
+    trouble: float,
 ) -> None:
-    destination = MemoryDestination(trouble, seed)
-    with TemporaryDirectory(dir=MEMORY) as folder, Ledger(f"sqlite:///{folder}/ops.sqlite") as ledger:
-        for desired in (first, second):
-            desired = meaningful(desired)
-            for _ in range(3):
-                try:
-                    report = push(SYNC, frame(desired), ledger, destination)
-                except PushInterruptedError as stopped:
-                    report = stopped.report
-                assert report.status == "interrupted" or report.unknown == 0
-            destination.trouble = 0.0
-            push(SYNC, frame(desired), ledger, destination)
-            assert destination.holds() == desired
-            assert ledger.open_intents(SYNC) == []
-            written = destination.written
-            assert push(SYNC, frame(desired), ledger, destination).planned == 0
-            assert destination.written == written
-            destination.trouble = trouble
-        changes = ledger.frames()["activation_changes"]
-        assert changes["outcome"].null_count() == 0
+    destination, ledger = MemoryDestination(trouble, seed), emptied(kept_ledger)
+    for desired in (first, second):
+        desired = meaningful(desired)
+        for _ in range(3):
+            try:
+                report = push(SYNC, frame(desired), ledger, destination)
+            except PushInterruptedError as stopped:
+                report = stopped.report
+            assert report.status == "interrupted" or report.unknown == 0
+        destination.trouble = 0.0
+        push(SYNC, frame(desired), ledger, destination)
+        assert destination.holds() == desired
+        assert ledger.open_intents(SYNC) == []
+        written = destination.written
+        assert push(SYNC, frame(desired), ledger, destination).planned == 0
+        assert destination.written == written
+        destination.trouble = trouble
+    changes = ledger.frames()["activation_changes"]
+    assert changes["outcome"].null_count() == 0
 
 
 def test_state_in_pages_is_all_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,48 @@
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from shutil import copytree
+from typing import Any
 
 import duckdb
 import landing_documents as docs
+import polars as pl
 import pytest
 from landing_documents import Landing
 
-from commerce_assets.lake import ControlTotalError, Declared, LoadError, Merge, ReplaceDays, ReplacePartition, TableReport, quarantine_rows
+from commerce_assets.lake import (
+    ControlTotalError,
+    Declared,
+    Lake,
+    LoadError,
+    LoadReport,
+    Merge,
+    ReplaceDays,
+    ReplacePartition,
+    TableReport,
+    quarantine_rows,
+)
 
-pytestmark = pytest.mark.timeout(600)
+# On one worker: elsewhere what the tests share would be landed once more.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("lake_landing")]
+
+
+@pytest.fixture(scope="module")
+def empty_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The typed empty files of every table, to be copied: writing them takes as long as landing a chunk."""
+    return Landing(tmp_path_factory.mktemp("empty")).lake.root
 
 
 @pytest.fixture
-def landing(tmp_path: Path) -> Landing:
-    return Landing(tmp_path)
+def landing(empty_lake: Path, tmp_path: Path) -> Landing:
+    return landing_in(tmp_path, empty_lake)
+
+
+def landing_in(folder: Path, empty_lake: Path) -> Landing:
+    """As `Landing(folder)`."""
+    made = Landing.__new__(Landing)
+    made.lake = Lake(copytree(empty_lake, folder / "lake"))
+    return made
 
 
 def test_an_order_arrives_in_every_table_with_types_and_trace(landing: Landing) -> None:
@@ -76,65 +104,93 @@ def test_keys_in_any_order_white_space_and_escaped_slashes_are_understood(landin
     assert (report.accepted, report.quarantined) == (7, 0)
 
 
-@pytest.mark.parametrize(
-    ("line", "table", "rules"),
-    [
-        (docs.with_value(docs.order(), "processedAt", "2026-03-01T09:00:00"), "orders", ["naive_time"]),
-        (docs.with_value(docs.order(), "cancelledAt", "2026-03-01 09:00:00"), "orders", ["naive_time"]),
-        (docs.with_value(docs.order(), "cancelledAt", "yesterday"), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "totalTaxSet.shopMoney.amount", "four"), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "totalTaxSet", "4.00"), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "customer", "gid://shopify/Customer/7"), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "customer.id", "gid://shopify/Customer/abc"), "orders", ["id_format"]),
-        (docs.with_value(docs.order(), "customer.id", "7"), "orders", ["id_format"]),
-        (docs.with_value(docs.order(), "tags", "a,b"), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "note", {"text": "hello"}), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "test", "maybe"), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "subtotalLineItemsQuantity", 2.5), "orders", ["wrong_type"]),
-        (docs.with_value(docs.order(), "createdAt", None), "orders", ["not_null:created_at"]),
-        (docs.with_value(docs.order(), "transactions.0.createdAt", "2026-03-01T09:00:00"), "transactions", ["naive_time"]),
-        (docs.with_value(docs.order(), "transactions.0.parentTransaction", "one"), "transactions", ["id_format", "wrong_type"]),
-        (docs.with_value(docs.order(), "transactions.0.amountSet.shopMoney.amount", "-1"), "transactions", ["amount_not_negative"]),
-        (docs.with_value(docs.order(), "transactions.0.id", "gid://shopify/Order/1"), "transactions", ["id_format"]),
-        (docs.with_value(docs.order(), "fulfillments.0.location", 3), "fulfillments", ["id_format", "wrong_type"]),
-    ],
-)
-def test_a_value_that_cannot_be_typed_names_its_rule_and_takes_no_sibling(
-    landing: Landing, line: docs.Line, table: str, rules: list[str]
-) -> None:
-    report = landing.land([line, docs.line_item(), docs.shipping_line(), *docs.document(2)])
-    refused = quarantine_rows(landing.lake, table=table)
+UNTYPED: list[tuple[str, Any, str, list[str]]] = [
+    ("processedAt", "2026-03-01T09:00:00", "orders", ["naive_time"]),
+    ("cancelledAt", "2026-03-01 09:00:00", "orders", ["naive_time"]),
+    ("cancelledAt", "yesterday", "orders", ["wrong_type"]),
+    ("totalTaxSet.shopMoney.amount", "four", "orders", ["wrong_type"]),
+    ("totalTaxSet", "4.00", "orders", ["wrong_type"]),
+    ("customer", "gid://shopify/Customer/7", "orders", ["wrong_type"]),
+    ("customer.id", "gid://shopify/Customer/abc", "orders", ["id_format"]),
+    ("customer.id", "7", "orders", ["id_format"]),
+    ("tags", "a,b", "orders", ["wrong_type"]),
+    ("note", {"text": "hello"}, "orders", ["wrong_type"]),
+    ("test", "maybe", "orders", ["wrong_type"]),
+    ("subtotalLineItemsQuantity", 2.5, "orders", ["wrong_type"]),
+    ("createdAt", None, "orders", ["not_null:created_at"]),
+    ("transactions.0.createdAt", "2026-03-01T09:00:00", "transactions", ["naive_time"]),
+    ("transactions.0.parentTransaction", "one", "transactions", ["id_format", "wrong_type"]),
+    ("transactions.0.amountSet.shopMoney.amount", "-1", "transactions", ["amount_not_negative"]),
+    ("transactions.0.id", "gid://shopify/Order/1", "transactions", ["id_format"]),
+    ("fulfillments.0.location", 3, "fulfillments", ["id_format", "wrong_type"]),
+]
+"""Where in an order stands what, the table whose row is refused for it, and the rules that it breaks."""
+REFUSED_LINES: list[tuple[str, Any, list[str]]] = [
+    ("quantity", "two", ["wrong_type"]),
+    ("quantity", None, ["not_null:quantity"]),
+    ("product", "five", ["wrong_type"]),
+    ("discountAllocations", 3, ["wrong_type"]),
+    ("originalUnitPriceSet.shopMoney.currencyCode", "XXX", ["currency_known"]),
+    ("originalUnitPriceSet.shopMoney.amount", "-10.00", ["price_not_negative"]),
+    ("quantity", -1, ["quantity_not_negative"]),
+    ("title", "card 4111 1111 1111 1111", ["no_card_number"]),
+    ("id", "gid://shopify/LineItem/x", ["id_format"]),
+]
+LINES_A_CASE = 6
+
+
+@pytest.fixture(scope="module")
+def untyped(empty_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Landing, LoadReport]:
+    """All that cannot be typed, each in an order of its own before a whole one, in one load. Nobody may land more here."""
+    landing = landing_in(tmp_path_factory.mktemp("untyped"), empty_lake)
+    lines: list[docs.Line] = []
+    for case, (path, value, _, _) in enumerate(UNTYPED):
+        order, *children = docs.document(2 * case + 1)
+        lines += [docs.with_value(order, path, value), *children, *docs.document(2 * case + 2)]
+    return landing, landing.land(lines)
+
+
+@pytest.mark.parametrize("case", range(len(UNTYPED)), ids=[f"{path}={value}" for path, value, _, _ in UNTYPED])
+def test_a_value_that_cannot_be_typed_names_its_rule_and_takes_no_sibling(untyped: tuple[Landing, LoadReport], case: int) -> None:
+    _, _, table, rules = UNTYPED[case]
+    landing, report = untyped
+    first = LINES_A_CASE * case + 1
+    everything = quarantine_rows(landing.lake)
+    of_case = everything.filter(pl.col("_line").is_between(first, first + LINES_A_CASE - 1))
+    refused = of_case.filter(table=table)
     assert refused["failed_rules"].to_list() == [rules]
-    assert refused["_line"].to_list() == [1]
-    assert report.tables[table].quarantined == 1
-    assert landing.ids("orders", "order_id") == ([2] if table == "orders" else [1, 2])
-    others = quarantine_rows(landing.lake).filter(quarantine_rows(landing.lake)["table"] != table)
+    assert refused["_line"].to_list() == [first]
+    assert report.tables[table].quarantined == everything.filter(table=table).height
+    own, sibling = 2 * case + 1, 2 * case + 2
+    landed = [order_id for order_id in landing.ids("orders", "order_id") if order_id in (own, sibling)]
+    assert landed == ([sibling] if table == "orders" else [own, sibling])
+    others = of_case.filter(pl.col("table") != table)
     expected = (
         {("parent_rejected",)} if table == "orders" else {("parent_rejected",)} if table == "fulfillments" and others.height else set()
     )
     assert {tuple(found) for found in others["failed_rules"]} == expected
 
 
-@pytest.mark.parametrize(
-    ("line", "rules"),
-    [
-        (docs.line_item(quantity="two"), ["wrong_type"]),
-        (docs.line_item(quantity=None), ["not_null:quantity"]),
-        (docs.line_item(product="five"), ["wrong_type"]),
-        (docs.line_item(discountAllocations=3), ["wrong_type"]),
-        (docs.with_value(docs.line_item(), "originalUnitPriceSet.shopMoney.currencyCode", "XXX"), ["currency_known"]),
-        (docs.with_value(docs.line_item(), "originalUnitPriceSet.shopMoney.amount", "-10.00"), ["price_not_negative"]),
-        (docs.line_item(quantity=-1), ["quantity_not_negative"]),
-        (docs.line_item(title="card 4111 1111 1111 1111"), ["no_card_number"]),
-        (docs.line_item(id="gid://shopify/LineItem/x"), ["id_format"]),
-    ],
-)
-def test_a_refused_line_leaves_its_order_and_is_not_held_against_the_total(landing: Landing, line: docs.Line, rules: list[str]) -> None:
-    landing.land([docs.order(fulfillments=[]), line, docs.shipping_line()])
-    refused = quarantine_rows(landing.lake, table="order_lines")
-    assert refused["failed_rules"].to_list() == [rules]
-    assert landing.ids("orders", "order_id") == [1]
-    taxes = quarantine_rows(landing.lake, table="tax_lines")["failed_rules"].to_list()
+@pytest.fixture(scope="module")
+def refused_lines(empty_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """Each refused line in an order of its own, in one load. Nobody may land more here."""
+    landing = landing_in(tmp_path_factory.mktemp("refused_lines"), empty_lake)
+    lines: list[docs.Line] = []
+    for number, (path, value, _) in enumerate(REFUSED_LINES, start=1):
+        line = docs.with_value(docs.line_item(number, number), path, value)
+        lines += [docs.order(number, fulfillments=[]), line, docs.shipping_line(number, number)]
+    landing.land(lines)
+    return landing
+
+
+@pytest.mark.parametrize("number", range(1, len(REFUSED_LINES) + 1), ids=[f"{path}={value}" for path, value, _ in REFUSED_LINES])
+def test_a_refused_line_leaves_its_order_and_is_not_held_against_the_total(refused_lines: Landing, number: int) -> None:
+    _, _, rules = REFUSED_LINES[number - 1]
+    line = 3 * (number - 1) + 2
+    of_line = quarantine_rows(refused_lines.lake).filter(_line=line)
+    assert of_line.filter(table="order_lines")["failed_rules"].to_list() == [rules]
+    assert refused_lines.ids("orders", "order_id") == list(range(1, len(REFUSED_LINES) + 1))
+    taxes = of_line.filter(table="tax_lines")["failed_rules"].to_list()
     assert all(set(found) <= {"parent_rejected", "parent_missing", "id_format"} for found in taxes)
 
 
