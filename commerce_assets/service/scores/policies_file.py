@@ -14,7 +14,7 @@ KEYS = ("variant_id", "location_id")
 def read_policies(path: Path | None, skus: pl.DataFrame) -> pl.DataFrame:
     """`POLICY_COLUMNS` of the file: a row names a variant by `variant_id` or `sku`, or none and holds for all; none without a file.
 
-    Cells that are no number become null, which counts as unknown. Raises `ScoringError` where the file is not there, has a column nobody
+    A cell that is no number (95%, 12 pcs) becomes NaN, which the score counts as a bad value and takes for unknown. Raises `ScoringError` where the file is not there, has a column nobody
     knows, names a SKU that is no variant's alone, or has an id that is no number: without its id the row would hold for everything.
     """
     schema = {name: pl.Int64 if name in KEYS else pl.Float64 for name in POLICY_COLUMNS}
@@ -37,9 +37,19 @@ def read_policies(path: Path | None, skus: pl.DataFrame) -> pl.DataFrame:
             )
     if "sku" in given.columns:
         given = _named_by_sku(given, skus, path.name)
-    return given.select(
-        (pl.col(name).str.strip_chars() if name in given.columns else pl.lit(None, pl.String)).cast(dtype, strict=False).alias(name)
-        for name, dtype in schema.items()
+    return given.select(_cells(name, given.columns).cast(dtype, strict=False).alias(name) for name, dtype in schema.items())
+
+
+def _cells(name: str, columns: list[str]) -> pl.Expr:
+    """The text of a column, null where nothing is written; of figures, NaN where what is written is no number."""
+    if name not in columns:
+        return pl.lit(None, pl.String)
+    text = pl.col(name).str.strip_chars()
+    written = pl.when(text != "").then(text)
+    return (
+        written
+        if name in KEYS
+        else pl.when(written.cast(pl.Float64, strict=False).is_null() & written.is_not_null()).then(pl.lit("nan")).otherwise(written)
     )
 
 

