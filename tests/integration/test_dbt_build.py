@@ -35,8 +35,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = REPOSITORY / "dbt_project"
 SCHEMAS = ("staging", "marts", "sync")
 TODAY = date(2026, 12, 3)
-WITHOUT_FIGURES = ("--exclude", "path:models/ops", "path:models/activation", "path:models/segments", "activation_lift")
-"""What a run without a selection leaves out: nothing here compares the platform's own figures or segments, which the module's build builds once."""
+WITHOUT_FIGURES = ("--exclude", "path:models/ops")
+"""What a run without a selection leaves out: nothing here compares the platform's own figures, which the module's build builds once."""
 BUILT = pytest.mark.xdist_group("dbt_built")  # one build serves these tests
 Change = Callable[[Path, Store], None]
 
