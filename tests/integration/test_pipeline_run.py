@@ -23,7 +23,7 @@ versions, reads = set(), 0
 while not stop.exists():
     connection = duckdb.connect(path, read_only=True)
     try:
-        for _ in range(2):
+        for _ in range(5):
             noted = dict(connection.execute('SELECT table_name, row_count FROM published').fetchall())
             for table, rows in noted.items():
                 found = connection.execute(f'SELECT count(*) FROM {table}').fetchone()[0]
@@ -31,7 +31,7 @@ while not stop.exists():
             versions.add(connection.execute('SELECT max(version) FROM published').fetchone()[0]); reads += 1
     finally:
         connection.close()
-    time.sleep(0.4)
+    time.sleep(0.05)
 print(json.dumps({'versions': sorted(versions), 'reads': reads}))
 """
 
