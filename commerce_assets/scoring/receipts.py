@@ -60,6 +60,10 @@ class Fold:
     is_gate: bool = False
     """Whether the model has to be at least as good as its baseline here, over all folds, for the score to be used."""
 
+    def __post_init__(self) -> None:
+        if self.is_gate and self.better == "nearer":
+            raise ValueError(f"{self.metric} has an aim and no rival: it cannot decide whether a score may be used")
+
 
 @dataclass(frozen=True)
 class Receipt:

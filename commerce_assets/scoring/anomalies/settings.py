@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from commerce_assets.scoring.anomalies.calendar import OwnEvent
 from commerce_assets.scoring.errors import ScoringError
 
-VERSION = "daily-anomalies-1"
+VERSION = "daily-anomalies-2"
 
 
 @dataclass(frozen=True)

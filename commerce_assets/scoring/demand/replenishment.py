@@ -17,7 +17,7 @@ from commerce_assets.scoring.errors import ScoringError
 from commerce_assets.scoring.receipts import Fold, InputFacts, Receipt, Scored, code_digest, package_versions
 from commerce_assets.scoring.rfm import MONEY
 
-VERSION = "replenishment-1"
+VERSION = "replenishment-2"
 MOMENT = pl.Datetime("us", "UTC")
 MODULES = ("replenishment", "policies", "stock_levels", "simulation", "spread", "wording")
 SECONDS_A_DAY = 86_400

@@ -19,7 +19,7 @@ from commerce_assets.scoring.errors import ScoringError
 from commerce_assets.scoring.receipts import Estimate, InputFacts, Receipt, Scored, code_digest, package_versions
 from commerce_assets.scoring.threads import one_blas_thread
 
-VERSION = "demand-1"
+VERSION = "demand-2"
 MOMENT = pl.Datetime("us", "UTC")
 MODULES = ("settings", "history", "classes", "forecast", "spread", "totals", "backtest", "wording", "score")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from commerce_assets.scoring.errors import ScoringError
 
-VERSION = "order-risk-1"
+VERSION = "order-risk-2"
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Figure:
         """How it came out: better, worse, or how far from its aim."""
         if self.is_better is None:
             away = self.value - self.baseline_value
-            return f"{abs(away):.2g} {'above' if away > 0 else 'below'} its aim"
+            return f"{abs(away):.2g} {'above' if away > 0 else 'below'} its aim" if away else "at its aim"
         return "better" if self.is_better else "WORSE"
 
     def as_dict(self) -> dict[str, Any]:

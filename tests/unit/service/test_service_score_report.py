@@ -94,3 +94,7 @@ def test_an_aim_is_neither_beaten_nor_missed_but_told_as_a_distance() -> None:
     (figure,) = figures_of([fold])
     assert figure.is_better is None
     assert figure.in_words == "0.12 above its aim"
+    (met,) = figures_of([replace(fold, value=0.8)])
+    assert met.in_words == "at its aim"
+    with pytest.raises(ValueError, match="has an aim and no rival"):
+        replace(fold, is_gate=True)

@@ -16,6 +16,8 @@ from commerce_assets.scoring.receipts import Fold, InputFacts
 from commerce_assets.service.scores.jobs import JOBS, made_in
 from commerce_assets.service.scores.running import (
     RECEIPTS,
+    Inputs,
+    ScoreJob,
     ensure_scores,
     in_force,
     query,
@@ -69,8 +71,8 @@ def test_accepting_drift_accepts_nothing_else(lake: Lake) -> None:
     assert not run_score(job(is_converged=False), inputs(), lake, accept_drift=True).verdict.is_accepted
 
 
-def test_killed_before_its_rows_lie_there_a_run_leaves_rows_with_a_known_receipt(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_score(job(), inputs(), lake)
+def _killed_before_its_rows(monkeypatch: pytest.MonkeyPatch, lake: Lake, made: ScoreJob, read: Inputs) -> None:
+    """A run of the score that ends between its receipt and its rows."""
     write = Lake.write_scores
 
     def killed(self: Lake, name: str, frame: pl.DataFrame, part: str = "data") -> Path:
@@ -78,9 +80,15 @@ def test_killed_before_its_rows_lie_there_a_run_leaves_rows_with_a_known_receipt
             raise KeyboardInterrupt
         return write(self, name, frame, part)
 
-    monkeypatch.setattr(Lake, "write_scores", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run_score(job(0.55), inputs(1), lake)
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "write_scores", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_score(made, read, lake)
+
+
+def test_killed_before_its_rows_lie_there_a_run_leaves_rows_with_a_known_receipt(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_score(job(), inputs(), lake)
+    _killed_before_its_rows(monkeypatch, lake, job(0.55), inputs(1))
     found = in_force(lake, "churn")
     assert found is not None
     assert found.scored_at == NOW
@@ -88,17 +96,7 @@ def test_killed_before_its_rows_lie_there_a_run_leaves_rows_with_a_known_receipt
 
 def test_killed_in_its_first_run_a_score_is_not_in_force_for_rows_that_never_came(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     ensure_scores(lake, [job()])
-    write = Lake.write_scores
-
-    def killed(self: Lake, name: str, frame: pl.DataFrame, part: str = "data") -> Path:
-        if name == "churn":
-            raise KeyboardInterrupt
-        return write(self, name, frame, part)
-
-    monkeypatch.setattr(Lake, "write_scores", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run_score(job(), inputs(), lake)
-    monkeypatch.undo()
+    _killed_before_its_rows(monkeypatch, lake, job(), inputs())
     assert in_force(lake, "churn") is None
     assert "no accepted scores/churn yet" in why_not_pushed(lake, ["churn"], NOW)[0]
     assert run_score(job(), inputs(1), lake).verdict.is_accepted
