@@ -399,13 +399,16 @@ def test_threads_work_what_comes_and_stop_when_told(office: Office) -> None:
     waited = threading.Event()
     while not (status := office.worker.status()).is_drained or sum(status.states.values()) < 20:
         waited.wait(0.02)
+    # A lane without events takes its own time to pass on: one that is told to stop before it did has the next start to do so.
+    while {lane.cursor for lane in office.worker.lanes.values()} != {20}:
+        waited.wait(0.02)
     with pytest.raises(books.WorkerBusyError):
         office.worker.drain()
     stop.set()
     thread.join()
     assert isinstance(status, WorkerStatus)
     assert status.states == {"applied": 20}
-    assert len(set(books.cursor_seqs(office.engine).values())) == 1, "lanes without events pass on too"
+    assert set(books.cursor_seqs(office.engine).values()) == {20}, "where a lane has come to is kept when it stops"
 
 
 def test_what_ended_long_ago_is_forgotten_and_fetched_if_it_comes_up_again(office: Office) -> None:
